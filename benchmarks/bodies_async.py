@@ -1,0 +1,35 @@
+"""The same bodies as coroutines, for radical.asyncflow takes no others."""
+
+import bodies
+
+
+async def noop():
+    return bodies.noop()
+
+
+async def step(number=0):
+    return bodies.step(number)
+
+
+async def zero():
+    return bodies.zero()
+
+
+async def one():
+    return bodies.one()
+
+
+async def add(left, right):
+    return bodies.add(left, right)
+
+
+async def make(size):
+    return bodies.make(size)
+
+
+async def hand(array):
+    return bodies.hand(array)
+
+
+async def weigh(array):
+    return bodies.weigh(array)

@@ -1,0 +1,27 @@
+"""Who is measured, in which table, and what its column is called.
+
+A contestant is a module of this package. It says how it is `opened()`: a context manager that yields an object with one
+method for each workload. Modules whose name begins with `_` are what contestants share.
+"""
+
+import importlib
+
+# The first of each table is what the others are compared with.
+TABLES = {
+    "dask": {
+        "distributed_by_hand": "distributed by hand",
+        "asyncflow_dask": "asyncflow",
+        "asyncflow_dask_async": "asyncflow, async def",
+        "radical_dask": "radical.asyncflow, rhapsody",
+        "parsl_processes": "Parsl, processes",
+    },
+    "threads": {
+        "radical_threads": "radical.asyncflow",
+        "asyncflow_threads": "asyncflow",
+        "parsl_threads": "Parsl",
+    },
+}
+
+
+def load(name):
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,69 @@
+"""The workloads as written for asyncflow and for radical.asyncflow: the same lines serve both."""
+
+import asyncio
+from contextlib import contextmanager
+
+
+@contextmanager
+def opened(create, bodies):
+    with asyncio.Runner() as runner:
+        flow = runner.run(create())
+        try:
+            yield Engine(runner, flow, bodies)
+        finally:
+            runner.run(flow.shutdown())
+
+
+class Engine:
+    def __init__(self, runner, flow, bodies):
+        self._run = runner.run
+        self._noop = flow.function_task(bodies.noop)
+        self._step = flow.function_task(bodies.step)
+        self._zero = flow.function_task(bodies.zero)
+        self._one = flow.function_task(bodies.one)
+        self._add = flow.function_task(bodies.add)
+        self._make = flow.function_task(bodies.make)
+        self._hand = flow.function_task(bodies.hand)
+        self._weigh = flow.function_task(bodies.weigh)
+
+    def fan_out(self, count):
+        async def main():
+            return len(await asyncio.gather(*[self._noop() for _ in range(count)]))
+
+        return self._run(main())
+
+    def chain(self, count):
+        async def main():
+            future = self._step()
+            for _ in range(count - 1):
+                future = self._step(future)
+            return await future
+
+        return self._run(main())
+
+    def hops(self, count):
+        async def main():
+            number = 0
+            for _ in range(count):
+                number = await self._step(number)
+            return number
+
+        return self._run(main())
+
+    def pipelines(self, count):
+        async def pipeline():
+            return await self._add(self._zero(), self._one())
+
+        async def main():
+            return sum(await asyncio.gather(*[pipeline() for _ in range(count)]))
+
+        return self._run(main())
+
+    def array(self, size):
+        async def main():
+            array = self._make(size)
+            for _ in range(2):
+                array = self._hand(array)
+            return await self._weigh(array)
+
+        return self._run(main())

@@ -1,0 +1,15 @@
+"""asyncflow on its embedded Dask cluster; the bodies are the plain functions that are submitted by hand, too."""
+
+import bodies
+
+from asyncflow import WorkflowEngine
+from contestants import _engine
+from contestants._cluster import ARGUMENTS
+
+
+async def create():
+    return await WorkflowEngine.create(config={"cluster": {"kind": "local", "security": "none", **ARGUMENTS}})
+
+
+def opened():
+    return _engine.opened(create, bodies)

@@ -1,0 +1,102 @@
+"""Decorated functions and commands become Dask futures: asyncio workflows from a laptop to a cluster.
+
+Names are loaded when they are first used, so that importing the package, and the command line's help, stay quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncflow.backends.base import ExecutionBackend
+    from asyncflow.backends.dask import DaskExecutionBackend
+    from asyncflow.backends.executor import ConcurrentExecutionBackend
+    from asyncflow.backends.executor import ConcurrentExecutionBackend as LocalExecutionBackend
+    from asyncflow.backends.noop import NoopExecutionBackend
+    from asyncflow.engine import WorkflowEngine
+    from asyncflow.errors import (
+        AsyncflowError,
+        BackendNameError,
+        CommandError,
+        CommandNotFoundError,
+        ConfigError,
+        DependencyFailureError,
+        EmptyBodyError,
+        EngineClosedError,
+        LostError,
+        MissingModuleError,
+        NoEventLoopError,
+        OptionError,
+        RefusedError,
+        RemoteError,
+        SchedulerLostError,
+        SerializationError,
+        StartError,
+        TaskError,
+        TaskExitError,
+        TaskTimeoutError,
+        WorkerLostError,
+    )
+    from asyncflow.futures import TaskFuture
+    from asyncflow.options import TaskOptions
+    from asyncflow.states import TaskState
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ConcurrentExecutionBackend": "asyncflow.backends.executor",
+    "DaskExecutionBackend": "asyncflow.backends.dask",
+    "ExecutionBackend": "asyncflow.backends.base",
+    "NoopExecutionBackend": "asyncflow.backends.noop",
+    "TaskFuture": "asyncflow.futures",
+    "TaskOptions": "asyncflow.options",
+    "TaskState": "asyncflow.states",
+    "WorkflowEngine": "asyncflow.engine",
+}
+
+__all__ = [
+    "AsyncflowError",
+    "BackendNameError",
+    "CommandError",
+    "CommandNotFoundError",
+    "ConcurrentExecutionBackend",
+    "ConfigError",
+    "DaskExecutionBackend",
+    "DependencyFailureError",
+    "EmptyBodyError",
+    "EngineClosedError",
+    "ExecutionBackend",
+    "LocalExecutionBackend",
+    "LostError",
+    "MissingModuleError",
+    "NoEventLoopError",
+    "NoopExecutionBackend",
+    "OptionError",
+    "RefusedError",
+    "RemoteError",
+    "SchedulerLostError",
+    "SerializationError",
+    "StartError",
+    "TaskError",
+    "TaskExitError",
+    "TaskFuture",
+    "TaskOptions",
+    "TaskState",
+    "TaskTimeoutError",
+    "WorkerLostError",
+    "WorkflowEngine",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LocalExecutionBackend":
+        return __getattr__("ConcurrentExecutionBackend")
+    if name not in __all__:
+        raise AttributeError(f"module 'asyncflow' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "asyncflow.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

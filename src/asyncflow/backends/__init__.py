@@ -1,0 +1,1 @@
+"""Backends: how a batch of calls becomes futures."""

@@ -1,0 +1,112 @@
+"""The contract of a backend: what dispatch asks of it, and what it may rely on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from asyncflow.node import Node, Outcome
+from asyncflow.options import TaskOptions
+
+Post = Callable[[Iterable[tuple[Node, Outcome]]], None]
+
+
+class ExecutionBackend(ABC):
+    """Runs batches of calls.
+
+    A backend is made without side effects, started by `await backend` (or ``async with``, or by the engine it is given
+    to) and closed by the engine. All methods but `close` return at once; outcomes go to `post`, which the engine sets
+    with `connect` and which may be called from any thread.
+
+    Attributes
+    ----------
+    name : str
+        Unique within an engine; ``backend="name"`` on a task routes to it.
+    serves_prompts : bool
+        Whether prompt tasks may be routed here.
+    """
+
+    serves_prompts: ClassVar[bool] = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.post: Post = _unconnected
+        self._started = False
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Start, once; awaiting again does nothing."""
+        return self._start_once().__await__()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        return await self._start_once()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    def connect(self, uid: str, post: Post) -> None:
+        """The engine `uid` will submit; it wants outcomes through `post`."""
+        self.post = post
+
+    async def start(self) -> None:
+        """Open what calls need.
+
+        Raises
+        ------
+        StartError
+            When that does not come up.
+        """
+
+    def prepare(self, node: Node) -> None:
+        """Make the call ready while its arguments are as they were when it was made (pickle them, for instance).
+
+        Raises
+        ------
+        SerializationError
+            When function or arguments cannot travel; the call fails, and no other.
+        """
+
+    @abstractmethod
+    def submit(self, nodes: Sequence[Node]) -> None:
+        """Run the calls of one loop turn.
+
+        The upstream nodes of each are of this backend and submitted before it, or in the same batch; they may be
+        unfinished, and their values are this backend's to hand on.
+        """
+
+    @abstractmethod
+    def cancel(self, nodes: Sequence[Node]) -> None:
+        """Stop and forget these calls, some of which may not be submitted yet; dependents come first in the list."""
+
+    def fetch(self, nodes: Sequence[Node]) -> None:
+        """Post the values of these DONE calls; only asked of backends that post DONE without a value."""
+        raise NotImplementedError
+
+    def handle(self, node: Node) -> Any:
+        """The Dask future of `node`; None outside Dask."""
+        del node
+        return None
+
+    def refusal(self, options: TaskOptions) -> str | None:
+        """Why this backend can never run a task with `options`; None where it can, or cannot know."""
+        del options
+        return None
+
+    async def close(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - a bound on the whole, kept inside
+        """Close everything the backend opened and nothing it was given, within `timeout` seconds."""
+
+    def abandon(self) -> None:
+        """Close without a loop, within 5 s: the engine was dropped, or the interpreter ends."""
+
+    async def _start_once(self) -> Self:
+        if not self._started:
+            await self.start()
+            self._started = True
+        return self
+
+
+def _unconnected(outcomes: Iterable[tuple[Node, Outcome]]) -> None:
+    raise RuntimeError(f"a backend works inside an engine; give it to WorkflowEngine.create(backend=...) ({outcomes})")

@@ -1,0 +1,203 @@
+"""The backend that makes Dask graphs of calls."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncflow import clusters
+from asyncflow.arguments import Ref
+from asyncflow.backends.base import ExecutionBackend
+from asyncflow.backends.dask.connection import Connection
+from asyncflow.backends.dask.graph import Packed, needs_of
+from asyncflow.backends.dask.thread import DaskThread
+from asyncflow.config import Settings, load_settings
+from asyncflow.node import Node
+from asyncflow.options import TaskOptions
+from asyncflow.pickles import dump_arguments
+from asyncflow.queues.pools import Pool, refusal
+from asyncflow.queues.settings import ClusterSettings
+from asyncflow.queues.target import Cluster, foreign_target
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+logger = logging.getLogger("asyncflow")
+
+
+class _Resolved(NamedTuple):
+    """A configuration read: the kind's module, its typed settings, the shapes of its workers."""
+
+    kind: ModuleType
+    config: ClusterSettings
+    pools: list[Pool]
+
+
+class DaskExecutionBackend(ExecutionBackend):
+    """Runs calls on a Dask cluster: one of its own, or one that the user owns.
+
+    Parameters
+    ----------
+    config : Settings, path or mapping, optional
+        The cluster to open, as `WorkflowEngine.create` takes it; an embedded one on this machine by default. What the
+        backend opens, it closes.
+    client, cluster : distributed.Client, distributed cluster object, optional
+        A cluster that the user owns, synchronous or asynchronous. A second client connects to it by address; the
+        object stays the user's, and open.
+    address : str, optional
+        The address of a scheduler that runs already, for instance ``tls://host:8786``.
+    security : distributed.Security, optional
+        How to connect to `address`.
+    name : str
+        Unique within an engine.
+
+    Raises
+    ------
+    TypeError
+        When more than one cluster is named.
+    """
+
+    def __init__(
+        self,
+        config: Any = None,
+        *,
+        client: Any = None,
+        cluster: Any = None,
+        address: str | None = None,
+        security: "Security | None" = None,
+        name: str = "dask",
+    ) -> None:
+        super().__init__(name)
+        if sum(each is not None for each in (config, client, cluster, address)) > 1:
+            raise TypeError("give one of config=, client=, cluster= and address=: they all name a cluster")
+        self._foreign = next((each for each in (client, cluster, address) if each is not None), None)
+        self._security = security
+        self._given = config
+        self._thread: DaskThread | None = None
+        self._connection: Connection | None = None
+        self._cluster: Cluster | None = None
+        self._count_cores = False
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """The address of Dask's dashboard; None where there is none."""
+        return self._connection.dashboard_link if self._connection is not None else None
+
+    async def start(self) -> None:
+        """Open the cluster, if it is ours, and connect to it."""
+        await asyncio.to_thread(lambda: self._resolved)  # reads a file, perhaps
+        self._thread = DaskThread()
+        opening = self._thread.run(self._open(self._thread))
+        try:
+            await asyncio.wrap_future(opening)
+        except BaseException:
+            await self.close()
+            raise
+        logger.info("Dask execution backend started successfully")
+        if self.dashboard_link:
+            logger.info("Dask dashboard at %s", self.dashboard_link)
+
+    def refusal(self, options: TaskOptions) -> str | None:
+        """What no declared pool can give; a cluster that is not ours declares none."""
+        return refusal(self._resolved.pools, options) if self._foreign is None else None
+
+    def prepare(self, node: Node) -> None:
+        """Pickle function and arguments now, as they are."""
+        assert node.pickle is not None
+        self._count_cores = self._count_cores or node.options.cores > 1
+        first = len(node.upstream)
+        recipe = node.pickle.data()
+        arguments, pieces = dump_arguments(
+            node.recipe.function, node.args, node.kwargs, lambda index: Ref(first + index)
+        )
+        node.packed = Packed(recipe, arguments, pieces, [each.key for each in node.upstream])
+        node.args, node.kwargs = (), {}
+
+    def submit(self, nodes: Sequence[Node]) -> None:
+        """Send the calls as one graph."""
+        assert self._thread is not None
+        assert self._connection is not None
+        needs = {node.key: needs_of(node.options, count_cores=self._count_cores) for node in nodes}
+        self._thread.call(self._connection.send, nodes, needs)
+
+    def cancel(self, nodes: Sequence[Node]) -> None:
+        """Let go of the keys; the workers stop what runs under them."""
+        if self._thread is not None and self._connection is not None:
+            self._thread.call(self._connection.release, nodes)
+
+    def fetch(self, nodes: Sequence[Node]) -> None:
+        """Gather the values in one go."""
+        assert self._thread is not None
+        assert self._connection is not None
+        self._thread.call(self._connection.fetch, nodes)
+
+    def handle(self, node: Node) -> Any:
+        """The `distributed.Future` of `node`, made now where its graph has not been sent yet."""
+        if self._connection is None or node.kind == "block":
+            return None
+        return self._connection.handle(node)
+
+    async def close(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - bounds the whole, thread included
+        """Disconnect, close the cluster if it is ours, end the thread."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(thread.run(self._close())), timeout)
+        finally:
+            thread.stop()
+            await asyncio.to_thread(thread.join, timeout)
+
+    def abandon(self) -> None:
+        """Close within 5 s, waiting only where no loop would be kept waiting."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        closing = thread.run(self._close())
+        closing.add_done_callback(lambda _: thread.stop())
+        if not thread.is_current and not _in_loop():
+            thread.join(5.0)
+
+    @cached_property
+    def _resolved(self) -> _Resolved:
+        settings = self._given if isinstance(self._given, Settings) else load_settings(self._given)
+        kind = clusters.load(settings.kind)
+        config = settings.cluster or kind.Config()
+        return _Resolved(kind, config, kind.pools(config))
+
+    async def _open(self, thread: DaskThread) -> None:
+        if self._foreign is None:
+            resolved = self._resolved
+            self._cluster = await resolved.kind.open_cluster(resolved.config)
+            target = self._cluster.target
+        else:
+            target = foreign_target(self._foreign, self._security)
+        self._connection = Connection(thread, target, self)
+        await self._connection.open(_import_paths())
+
+    async def _close(self) -> None:
+        connection, cluster = self._connection, self._cluster
+        self._cluster = None
+        try:
+            if connection is not None:
+                await connection.close()
+        finally:
+            if cluster is not None:
+                await cluster.close()
+
+
+def _import_paths() -> list[str]:
+    """Where this process imports from, the script's directory first; relative entries made absolute."""
+    return [str(Path(path).absolute()) for path in sys.path if not path.endswith(".zip")]
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""Calls made one Dask graph: a plain function from nodes to what `Client.get` takes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dask._task_spec import Task, TaskRef
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+from asyncflow.backends.dask.remote import open_large, run
+from asyncflow.node import Node
+from asyncflow.options import TaskOptions
+from asyncflow.pickles import Piece
+
+
+class Needs(NamedTuple):
+    """What sets calls of one layer apart from those of another."""
+
+    priority: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
+
+
+class Packed(NamedTuple):
+    """A call ready for a graph: bytes that no scheduler opens."""
+
+    recipe: bytes
+    arguments: bytes
+    pieces: list[Any]  #: each a `Piece`, and from the sending on a Dask future, held while the call is unfinished
+    upstream: list[str]
+    is_resent: bool = False
+
+
+def needs_of(options: TaskOptions, *, count_cores: bool) -> Needs:
+    """The Dask annotations that `options` mean.
+
+    Where nobody asks for more than one core, calls carry no restriction: with one, the scheduler hands out all of a
+    fan-out at once instead of keeping it back for whoever is free (`is_rootish` in distributed's scheduler).
+    """
+    resources: dict[str, float] = dict(options.resources)
+    if count_cores:
+        resources["cores"] = options.cores
+    if options.memory:
+        resources["memory"] = options.memory
+    return Needs(options.priority, tuple(sorted(resources.items())))
+
+
+def build_graph(
+    nodes: Sequence[Node], plugin: str, pieces: Mapping[str, Piece], needs: Mapping[str, Needs]
+) -> dict[str, Task] | HighLevelGraph:
+    """One graph of all `nodes`, with the large arguments that the cluster does not have yet.
+
+    Parameters
+    ----------
+    plugin : str
+        The name under which workers know this engine.
+    pieces : mapping of str to Piece
+        Large arguments to send along, by key.
+    needs : mapping of str to Needs
+        What each call asks for, by key.
+
+    Returns
+    -------
+    dict or HighLevelGraph
+        A plain graph where no call asks for anything, else one layer for each distinct need.
+    """
+    layers: dict[Needs, dict[str, Task]] = {}
+    if pieces:
+        layers[Needs()] = {key: Task(key, open_large, piece.data) for key, piece in pieces.items()}
+    for node in nodes:
+        packed: Packed = node.packed
+        inputs = [TaskRef(key) for key in (*packed.upstream, *(piece.key for piece in packed.pieces))]
+        task = Task(node.key, run, plugin, node.key, packed.recipe, packed.arguments, *inputs)
+        layers.setdefault(needs[node.key], {})[node.key] = task
+    if layers.keys() <= {Needs()}:
+        return layers.get(Needs(), {})
+    named = {f"asyncflow-{place}": (need, layer) for place, (need, layer) in enumerate(layers.items())}
+    return HighLevelGraph(
+        {name: MaterializedLayer(layer, annotations=_annotations(need)) for name, (need, layer) in named.items()},
+        {name: set() for name in named},
+    )
+
+
+def _annotations(need: Needs) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if need.priority:
+        found["priority"] = need.priority
+    if need.resources:
+        found["resources"] = dict(need.resources)
+    return found

@@ -1,0 +1,150 @@
+"""The worker's side: how a call runs inside a Dask worker, and what a worker tells the driver."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
+
+from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.pickles import open_piece
+from asyncflow.stop import Stop
+
+#: Seconds between messages about bodies that began; what ends sooner is never spoken of.
+BEGUN_INTERVAL = 0.1
+
+#: Messages that a stream of our own workers remembers; a thousand is what makes Dask's memory grow for long.
+STREAM_LOG_LENGTH = 10
+
+_RUNNING = {"executing", "long-running"}
+
+
+class WorkerSite(Site):
+    """One Dask worker, as bodies see it."""
+
+    def __init__(self, worker: Worker, topic: str) -> None:
+        super().__init__(worker.state.nthreads, int(worker.state.total_resources.get("gpu", 0)))
+        self._worker = worker
+        self._topic = topic
+        self._begun: dict[str, None] = {}
+
+    def begin(self, key: str) -> Stop:
+        """Remember it for the next message to the driver."""
+        if not self._begun:
+            self._worker.loop.add_callback(self._tell_later)
+        self._begun[key] = None
+        return super().begin(key)
+
+    def end(self, key: str) -> None:
+        """Nothing to say of it any more."""
+        self._begun.pop(key, None)
+        super().end(key)
+
+    @staticmethod
+    def pause(delay: float, stop: Stop) -> None:
+        """Wait for the next attempt without holding a slot; the key stays, and so do its dependents."""
+        secede()
+        stop.wait(delay)
+        rejoin()
+
+    def _tell_later(self) -> None:
+        self._worker.loop.call_later(BEGUN_INTERVAL, self._tell)
+
+    def _tell(self) -> None:
+        begun, self._begun = list(self._begun), {}
+        if begun:
+            self._worker.log_event(self._topic, {"begun": begun})
+
+
+class SitePlugin(WorkerPlugin):  # type: ignore[misc]
+    """Makes a worker fit for asyncflow: a site for bodies, the driver's import paths, and cancelled work stopped.
+
+    Parameters
+    ----------
+    name : str
+        Of the plugin, and of the topic on which the worker speaks; one for each engine.
+    paths : sequence of str
+        Where the driver imports modules from; those the worker does not have are added behind its own.
+    is_ours : bool
+        Whether the worker belongs to the engine, so that its logs may be kept short.
+    """
+
+    def __init__(self, name: str, paths: Sequence[str], *, is_ours: bool) -> None:
+        self.name = name
+        self._paths = list(paths)
+        self._is_ours = is_ours
+        self.site: WorkerSite | None = None
+
+    async def setup(self, worker: Worker) -> None:
+        """Called by Dask for each worker, those that come later too."""
+        logging.getLogger("distributed.worker").addFilter(_is_news)
+        sys.path.extend(path for path in self._paths if path not in sys.path)
+        self.site = WorkerSite(worker, self.name)
+        declared = {"cores": worker.state.nthreads, "memory": worker.memory_manager.memory_limit or 0}
+        missing = {name: amount for name, amount in declared.items() if name not in worker.state.total_resources}
+        if missing:  # a cluster that is not ours: without this a task that asks for cores would wait for ever
+            await worker.set_resources(**missing)
+        if self._is_ours:
+            stream = worker.batched_stream
+            stream.recent_message_log = deque(stream.recent_message_log, maxlen=STREAM_LOG_LENGTH)
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the worker closes or the plugin is removed."""
+        del worker
+        if self.site is not None:
+            self.site.close()
+
+    def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
+        """Called by Dask at each step of a task: one that is let go while it runs was cancelled."""
+        if start in _RUNNING and finish in {"released", "cancelled", "forgotten"} and self.site is not None:
+            self.site.stop(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Each worker makes its own site, those that share a process too."""
+        return _make_plugin, (self.name, self._paths, self._is_ours)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop Dask's line about each task that raised: whoever awaits the task is told, in fewer words."""
+    return not (record.msg.startswith("Compute Failed") and "RemoteFailure" in record.getMessage())
+
+
+def _make_plugin(name: str, paths: list[str], is_ours: bool) -> SitePlugin:
+    return SitePlugin(name, paths, is_ours=is_ours)
+
+
+def run(plugin: str, key: str, recipe: bytes, arguments: bytes, *values: Any) -> Any:
+    """The body of every Dask task: open the call and run it, again while its recipe grants it.
+
+    Raises
+    ------
+    RemoteFailure
+        With whatever the body raised.
+    """
+    site: WorkerSite = get_worker().plugins[plugin].site
+    stop = site.begin(key)
+    name = key
+    failed_before = 0
+    try:
+        opened, args, kwargs = open_call(recipe, arguments, list(values))
+        name = opened.name
+        while True:
+            try:
+                return attempt(opened, key, args, kwargs, site, stop, failed_before)
+            except RetryLater as later:
+                failed_before += 1
+                if later.delay:
+                    site.pause(later.delay, stop)
+    except BaseException as error:
+        if isinstance(error, RemoteFailure):
+            raise
+        raise failure_of(error, key, name) from None
+    finally:
+        site.end(key)
+
+
+def open_large(data: bytes) -> Any:
+    """The value of a large argument, opened once on a worker and shared by its consumers."""
+    return open_piece(data)

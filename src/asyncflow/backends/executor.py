@@ -1,0 +1,320 @@
+"""Calls on a `concurrent.futures` executor of the user's: threads or processes of this machine."""
+
+import asyncio
+import heapq
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from asyncflow.arguments import fill
+from asyncflow.backends.base import ExecutionBackend
+from asyncflow.call import Kind, Recipe, RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.errors import WorkerLostError, with_cause
+from asyncflow.failures import carried
+from asyncflow.node import Node, Outcome
+from asyncflow.options import TaskOptions
+from asyncflow.pickles import dump_whole
+from asyncflow.states import TaskState
+from asyncflow.stop import Stop
+
+logger = logging.getLogger("asyncflow")
+
+
+class _Work:
+    """One call inside this backend, and its value when it has one; freed with the call's future."""
+
+    __slots__ = (
+        "cores",
+        "dependents",
+        "done",
+        "dropped",
+        "failed_before",
+        "inputs",
+        "missing",
+        "node",
+        "stop",
+        "value",
+    )
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.cores = node.recipe.cores
+        self.inputs: list[_Work] = []
+        self.dependents: list[_Work] = []
+        self.missing = 0
+        self.failed_before = 0
+        self.done = False
+        self.dropped = False
+        self.value: Any = None
+        self.stop = Stop()
+
+
+class ConcurrentExecutionBackend(ExecutionBackend):
+    """Runs calls on an executor that the user owns.
+
+    The backend submits to the executor, and leaves it open: it belongs to whoever made it. Values stay in this process;
+    dependents of a thread pool start in the very thread that finished their last input.
+
+    Parameters
+    ----------
+    executor : ThreadPoolExecutor or ProcessPoolExecutor
+        Where bodies run. Functions and arguments for processes are pickled; threads get the objects themselves.
+    name : str, optional
+        ``"threads"`` or ``"processes"`` by default.
+
+    Raises
+    ------
+    TypeError
+        For anything that is not one of the two executors.
+    """
+
+    def __init__(self, executor: Executor, name: str | None = None) -> None:
+        if not isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
+            raise TypeError(f"executor must be a ThreadPoolExecutor or a ProcessPoolExecutor, got {executor!r}")
+        self._by_process = isinstance(executor, ProcessPoolExecutor)
+        super().__init__(name or ("processes" if self._by_process else "threads"))
+        self._executor: Executor | None = executor
+        self._helpers: ThreadPoolExecutor | None = None  # commands of a process pool: processes of their own anyway
+        self._cores: int = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+        self._free = self._cores
+        self._site = Site(self._cores)
+        self._lock = threading.Lock()
+        self._ready: list[tuple[int, int, _Work]] = []  # a heap: priority, then the order of calls
+        self._active: set[_Work] = set()
+        self._timers: set[threading.Timer] = set()
+        self._on_idle: Callable[[], object] | None = None
+
+    async def start(self) -> None:
+        """Nothing to open: the executor is there."""
+        kind = "ProcessPool" if self._by_process else "ThreadPool"
+        logger.info("%s execution backend started successfully", kind)
+
+    def refusal(self, options: TaskOptions) -> str | None:
+        """Cores are the executor's workers; other resources it has none."""
+        if options.cores > self._cores:
+            return f"asks for {options.cores} cores, and backend {self.name!r} has {self._cores} workers"
+        if options.resources:
+            return f"asks for {dict(options.resources)}, and backend {self.name!r} has no such resources"
+        return None
+
+    def prepare(self, node: Node) -> None:
+        """For a process pool, check at the call that function and arguments can travel."""
+        if self._by_process and node.kind is Kind.FUNCTION and node.pickle is not None:
+            arguments = dump_whole(node.recipe.function, node.args, node.kwargs)
+            node.packed = node.pickle.data(), arguments
+
+    def submit(self, nodes: Sequence[Node]) -> None:
+        """Queue the calls whose inputs are there, remember the others."""
+        with self._lock:
+            for node in nodes:
+                work = node.remote = _Work(node)
+                work.inputs = [upstream.remote for upstream in node.upstream]
+                for upstream in set(work.inputs):
+                    if not upstream.done:
+                        upstream.dependents.append(work)
+                        work.missing += 1
+                if work.missing == 0:
+                    self._push(work)
+        self._launch()
+
+    def cancel(self, nodes: Sequence[Node]) -> None:
+        """Never begin what is queued; stop commands and coroutines that run; drop the rest's results."""
+        for node in nodes:
+            work: _Work | None = node.remote
+            if work is not None:
+                work.dropped = True
+                work.stop.set()
+
+    async def close(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - bounds the whole, threads included
+        """Wait for bodies that still run, at most `timeout` seconds, and let go of the executor."""
+        self._stop_all()
+        if not await self._idle(timeout):
+            logger.warning("%d bodies still run on backend %r after %g s", len(self._active), self.name, timeout)
+        self._executor = None
+        await asyncio.to_thread(self._close_site)
+
+    def abandon(self) -> None:
+        """Stop what can be stopped."""
+        self._stop_all()
+        self._executor = None
+        self._close_site()
+
+    def _stop_all(self) -> None:
+        with self._lock:
+            self._ready.clear()
+            timers, self._timers = self._timers, set()
+            active = list(self._active)
+        for timer in timers:
+            timer.cancel()
+        for work in active:
+            work.dropped = True
+            work.stop.set()
+
+    def _close_site(self) -> None:
+        self._site.close()
+        if self._helpers is not None:
+            self._helpers.shutdown(wait=True)
+
+    async def _idle(self, timeout: float) -> bool:  # noqa: ASYNC109 - bounds the whole, threads included
+        loop = asyncio.get_running_loop()
+        idle = asyncio.Event()
+        with self._lock:
+            if not self._active:
+                return True
+            self._on_idle = partial(loop.call_soon_threadsafe, idle.set)
+        try:
+            await asyncio.wait_for(idle.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    # The queue; what follows runs in any thread
+
+    def _push(self, work: _Work) -> None:
+        heapq.heappush(self._ready, (-work.node.options.priority, work.node.number, work))
+
+    def _take(self) -> _Work | None:
+        """The next call, its cores taken; call it under the lock."""
+        while self._ready:
+            work = self._ready[0][2]
+            if work.dropped:
+                heapq.heappop(self._ready)
+                continue
+            if work.cores > self._free:  # nothing overtakes it, or it would wait for ever
+                return None
+            heapq.heappop(self._ready)
+            self._free -= work.cores
+            self._active.add(work)
+            return work
+        return None
+
+    def _launch(self) -> None:
+        """Start as many calls as there are free cores."""
+        while True:
+            with self._lock:
+                work = self._take()
+            if work is None:
+                return
+            try:
+                self._start(work)
+            except RuntimeError as error:  # shut down by its owner, or broken
+                reason = f"the executor of backend {self.name!r} takes no more work: {error}"
+                self._complete(work, Outcome(TaskState.FAILED, error=with_cause(WorkerLostError(reason), error)))
+
+    def _start(self, work: _Work) -> None:
+        if self._executor is None:
+            raise RuntimeError("the backend is closed")
+        if not self._by_process:
+            self._executor.submit(self._run_here, work)
+        elif work.node.kind is not Kind.FUNCTION:
+            if self._helpers is None:
+                self._helpers = ThreadPoolExecutor(self._cores, thread_name_prefix="asyncflow-commands")
+            self._helpers.submit(self._run_here, work)
+        else:
+            self._run_there(work)
+
+    def _run_here(self, work: _Work | None) -> None:
+        """Run calls in this thread for as long as there are any."""
+        while work is not None:
+            node = work.node
+            recipe = node.recipe
+            self.post([(node, Outcome(TaskState.RUNNING))])
+            try:
+                args, kwargs = fill(node.args, node.kwargs, [each.value for each in work.inputs])
+                value = attempt(recipe, node.key, args, kwargs, self._site, work.stop, work.failed_before)
+            except RetryLater as later:
+                self._retry(work, later.delay)
+            except BaseException as error:
+                self._complete(work, Outcome(TaskState.FAILED, error=carried(error, recipe.name), origin=node.key))
+            else:
+                self._complete(work, Outcome(TaskState.DONE, value, has_value=True))
+            del node, recipe
+            with self._lock:
+                work = self._take()
+
+    def _run_there(self, work: _Work) -> None:
+        node = work.node
+        recipe, arguments = node.packed
+        values = [each.value for each in work.inputs]
+        assert self._executor is not None
+        future = self._executor.submit(_run_in_process, recipe, arguments, values, node.key, work.failed_before)
+        self.post([(node, Outcome(TaskState.RUNNING))])
+        future.add_done_callback(partial(self._came_back, work))
+
+    def _came_back(self, work: _Work, future: "Future[Any]") -> None:
+        node = work.node
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if error is None:
+            self._complete(work, Outcome(TaskState.DONE, future.result(), has_value=True))
+        elif isinstance(error, RetryLater):
+            self._retry(work, error.delay)
+        elif isinstance(error, (BrokenExecutor, asyncio.CancelledError)):
+            text = f"a process of backend {self.name!r} died while task {node.name!r} ran or waited: {error}"
+            lost = with_cause(WorkerLostError(text), error)
+            self._complete(work, Outcome(TaskState.FAILED, error=lost, origin=node.key))
+        else:
+            self._complete(work, Outcome(TaskState.FAILED, error=error, origin=node.key))
+        self._launch()
+
+    def _retry(self, work: _Work, delay: float) -> None:
+        """Queue the next attempt, `delay` seconds from now; the wait holds no worker."""
+        work.failed_before += 1
+        self._give_back(work)
+
+        def again() -> None:
+            with self._lock:
+                self._timers.discard(timer)
+                self._push(work)
+            self._launch()
+
+        timer = threading.Timer(delay, again)
+        timer.daemon = True
+        with self._lock:
+            self._timers.add(timer)
+        work.stop.add(timer.cancel)
+        timer.start()
+
+    def _complete(self, work: _Work, outcome: Outcome) -> None:
+        if outcome.state is TaskState.DONE:
+            with self._lock:
+                work.value, work.done = outcome.value, True
+                work.inputs = []
+                for dependent in work.dependents:
+                    dependent.missing -= 1
+                    if dependent.missing == 0 and not dependent.dropped:
+                        self._push(dependent)
+                work.dependents = []
+        self._give_back(work)
+        self.post([(work.node, outcome)])
+        self._spread()
+
+    def _give_back(self, work: _Work) -> None:
+        with self._lock:
+            self._free += work.cores
+            self._active.discard(work)
+            idle = self._on_idle if not self._active else None
+        if idle is not None:
+            idle()
+
+    def _spread(self) -> None:
+        """More became ready than this thread will take next: wake others."""
+        if len(self._ready) > 1 and self._free > 1:
+            self._launch()
+
+
+def _run_in_process(recipe: bytes, arguments: bytes, values: list[Any], key: str, failed_before: int) -> Any:
+    opened: Recipe | None = None
+    site = Site(cores=os.cpu_count() or 1)
+    try:
+        opened, args, kwargs = open_call(recipe, arguments, values)
+        return attempt(opened, key, args, kwargs, site, Stop(), failed_before)
+    except RetryLater:
+        raise
+    except BaseException as error:
+        raise failure_of(error, key, opened.name if opened is not None else key) from None
+    finally:
+        site.close()

@@ -1,0 +1,137 @@
+"""Workers on this machine, with a scheduler of their own that ends with the engine."""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from asyncflow.options import Duration
+from asyncflow.queues.pools import Pool
+from asyncflow.queues.settings import ClusterSettings
+from asyncflow.queues.target import Cluster
+from asyncflow.units import size
+
+
+def _memory_limit(value: object) -> int | float | Literal["auto"] | None:
+    """A limit as LocalCluster takes it, which reads a number of at most 1 as a share of this machine's memory."""
+    if value is None or value == "auto":
+        return value
+    try:
+        share = float(value) if isinstance(value, (str, float)) else None
+    except ValueError:
+        share = None
+    if share is not None and 0 <= share <= 1:
+        return share
+    try:
+        limit = size(value)
+    except ValueError:
+        limit = -1
+    if limit < 0:
+        raise ValueError(f"{value!r} is not a memory limit; write 4GB, 0.5 (half of this machine), auto or 0 (none)")
+    return limit
+
+
+def _dashboard_address(value: object) -> object:
+    """``host:port``; a port alone listens on 127.0.0.1, where LocalCluster would open it to the network."""
+    if value is None:
+        return None
+    host, _, port = str(value).strip().rpartition(":")
+    if isinstance(value, bool) or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{value!r} is not an address to listen on; write ':8787', '0.0.0.0:8787' (everybody) or null")
+    return f"{host or '127.0.0.1'}:{port}"
+
+
+logger = logging.getLogger("asyncflow")
+
+MemoryLimit = Annotated[
+    int | float | Literal["auto"] | None,
+    PlainValidator(_memory_limit),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}, {"type": "null"}]}),
+]
+
+
+class Config(ClusterSettings):
+    """Keys of ``kind: local``, spelt as `distributed.LocalCluster` and its workers spell them."""
+
+    n_workers: Annotated[int, Field(ge=1)] | None = None
+    """How many workers; decided from the cores of this machine by default."""
+
+    threads_per_worker: Annotated[int, Field(ge=1)] | None = None
+    """Cores that each worker offers; the machine's cores shared out among the workers by default."""
+
+    processes: bool = True
+    """Workers are processes of their own; ``false`` keeps them in this one, where nothing listens outside."""
+
+    memory_limit: MemoryLimit = "auto"
+    """Of each worker: ``4GB``, a share of this machine (``0.5``), ``auto`` (an even share), 0 or null (no limit)."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Where the scheduler listens."""
+
+    interface: str | None = None
+    """A network interface (``ib0``) to listen on, instead of ``host``."""
+
+    scheduler_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """The scheduler's port; 0 takes a free one."""
+
+    dashboard_address: Annotated[str | None, BeforeValidator(_dashboard_address)] = "127.0.0.1:0"
+    """Where the dashboard listens: ``:8787`` is this machine only, ``0.0.0.0:8787`` everybody, null nobody."""
+
+    local_directory: str | None = None
+    """Scratch directory of the workers; the system's temporary directory by default."""
+
+    resources: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Abstract resources of each worker, for instance ``{gpu: 1}``."""
+
+    env: Mapping[str, str] = Field(default_factory=dict)
+    """Variables added to the environment of worker processes."""
+
+    death_timeout: Annotated[Duration, Field(gt=0)] = 60.0
+    """How long a worker lives without its scheduler, in seconds (or ``90s``, ``5m``)."""
+
+
+class Shape(NamedTuple):
+    """How many workers, and how large each."""
+
+    n_workers: int
+    threads: int
+    memory_limit: int | None
+
+
+def shape_of(config: Config) -> Shape:
+    """What the configuration leaves open decided as `distributed.LocalCluster` decides it."""
+    from dask.system import CPU_COUNT
+    from distributed.deploy.utils import nprocesses_nthreads
+    from distributed.worker_memory import parse_memory_limit
+
+    n_workers, threads = config.n_workers, config.threads_per_worker
+    if n_workers is None and threads is None:
+        n_workers, threads = nprocesses_nthreads() if config.processes else (1, CPU_COUNT)
+    if n_workers is None:
+        n_workers = max(1, CPU_COUNT // (threads or 1)) if config.processes else 1
+    threads = threads or max(1, math.ceil(CPU_COUNT / n_workers))
+    return Shape(n_workers, threads, parse_memory_limit(config.memory_limit, 1, n_workers, logger=logger))
+
+
+def pools(config: Config) -> list[Pool]:
+    """One pool: workers on one machine are alike."""
+    shape = shape_of(config)
+    return [Pool("local", shape.n_workers, shape.threads, shape.memory_limit, config.resources)]
+
+
+async def open_cluster(config: Config) -> Cluster:
+    """Start scheduler and workers.
+
+    Raises
+    ------
+    StartError
+        When they do not come up within ``start_timeout``.
+    """
+    from asyncflow.clusters._embedded import InProcess, Programs
+
+    shape = shape_of(config)
+    cluster = Programs(config, shape) if config.processes else InProcess(config, shape)
+    await cluster.start()
+    return cluster

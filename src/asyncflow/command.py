@@ -1,0 +1,229 @@
+"""One command: what to run, run as a process group of its own, and what came of it."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from asyncflow import guardian
+from asyncflow.errors import CommandError, CommandNotFoundError, EmptyBodyError
+from asyncflow.stop import Stop
+
+#: How much of the standard error an exception carries.
+STDERR_TAIL = 64_000
+
+#: Seconds between TERM and KILL.
+GRACE = 5.0
+
+_THREAD_VARIABLES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB")
+
+
+class Guardian:
+    """Tells the guardian program which process groups live; started with the first command of a worker."""
+
+    def __init__(self) -> None:
+        self._program: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def watch(self, group: int) -> None:
+        """End `group` if this process dies before `forget`."""
+        self._write(f"+{group}\n")
+
+    def forget(self, group: int) -> None:
+        """`group` has ended."""
+        self._write(f"-{group}\n")
+
+    def close(self) -> None:
+        """End what is still watched, and the program."""
+        with self._lock:
+            program, self._program = self._program, None
+        if program is not None and program.stdin is not None:
+            program.stdin.close()
+            program.wait()
+
+    def _write(self, line: str) -> None:
+        with self._lock:
+            if self._program is None:
+                command = [sys.executable, "-I", "-S", guardian.__file__]
+                self._program = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+                )
+            pipe = self._program.stdin
+            assert pipe is not None
+            pipe.write(line)
+            pipe.flush()
+
+
+def parse_command(returned: Any, name: str, *, shell: bool) -> list[str] | str:
+    """What the body of an executable task returned, as an argument list (or one string for a shell).
+
+    Raises
+    ------
+    EmptyBodyError
+        When there is nothing to run.
+    """
+    remedy = "return a list of arguments or a non-empty command string"
+    if returned is None or (isinstance(returned, (str, Sequence)) and not returned):
+        raise EmptyBodyError(f"executable task {name!r} returned {returned!r}; {remedy}")
+    if isinstance(returned, str):
+        if not returned.strip():
+            raise EmptyBodyError(f"executable task {name!r} returned {returned!r}; {remedy}")
+        return returned if shell else _split(returned, name)
+    if shell:
+        raise EmptyBodyError(f"executable task {name!r} has shell=True and returned {returned!r}; return one string")
+    if not isinstance(returned, (list, tuple)):
+        raise EmptyBodyError(f"executable task {name!r} returned a {type(returned).__name__}; {remedy}")
+    return [os.fspath(part) if isinstance(part, os.PathLike) else str(part) for part in returned]
+
+
+def _split(text: str, name: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise EmptyBodyError(f"executable task {name!r} returned {text!r}, which does not parse: {error}") from None
+
+
+def command_environment(cores: int, devices: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command: the worker's, threads equal to its cores, its devices, then what was asked for."""
+    threads = {f"{prefix}_NUM_THREADS": str(cores) for prefix in _THREAD_VARIABLES}
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
+    return {**os.environ, **threads, **visible, **env}
+
+
+class Command:
+    """One run of one command.
+
+    Parameters
+    ----------
+    argv : list of str or str
+        What to run; a string is given to ``/bin/sh``.
+    env : mapping
+        The whole environment.
+    cwd : str or None
+        The working directory.
+    capture : str or None
+        A directory for the files ``stdout`` and ``stderr``; temporary files where None.
+    """
+
+    def __init__(
+        self, argv: list[str] | str, env: Mapping[str, str], cwd: str | None = None, capture: str | None = None
+    ) -> None:
+        self.argv = argv
+        self.env = env
+        self.cwd = cwd
+        self.capture = capture
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = threading.Lock()  # held while signalling, so that no reaped group id is ever signalled
+        self._reaped = False
+        self._killer: threading.Timer | None = None
+
+    def run(self, stop: Stop, watcher: Guardian) -> str:
+        """Run to the end; the standard output as text, or the path of the file with it where captured.
+
+        What the command leaves running in its group ends with it.
+
+        Raises
+        ------
+        CommandError
+            When it exits non-zero or a signal ends it.
+        CommandNotFoundError
+            When there is no such program or directory.
+        """
+        with ExitStack() as files:
+            out, err = (files.enter_context(self._open(stream)) for stream in ("stdout", "stderr"))
+            process = self._process = self._start(out, err)
+            watcher.watch(process.pid)
+            stop.add(self.terminate)
+            try:
+                self._reap(process)
+            finally:
+                watcher.forget(process.pid)
+            if process.returncode:
+                raise self._error(process.returncode, err)
+            if self.capture is not None:
+                return str(Path(self.capture, "stdout"))
+            out.seek(0)
+            return out.read().decode(errors="replace")
+
+    def terminate(self) -> None:
+        """Send TERM to the group, and KILL `GRACE` seconds later; returns at once, from any thread."""
+        self._signal(signal.SIGTERM)
+        with self._ended:
+            if not self._reaped and self._killer is None:
+                self._killer = threading.Timer(GRACE, self._signal, [signal.SIGKILL])
+                self._killer.daemon = True
+                self._killer.start()
+
+    def _open(self, stream: str) -> IO[bytes]:
+        # Files, not pipes: a grandchild that keeps a pipe open would hold the worker's slot for ever.
+        if self.capture is None:
+            return tempfile.TemporaryFile()
+        Path(self.capture).mkdir(parents=True, exist_ok=True)
+        return Path(self.capture, stream).open("w+b")
+
+    def _start(self, out: IO[bytes], err: IO[bytes]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                self.argv,
+                shell=isinstance(self.argv, str),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=self.env,
+                cwd=self.cwd,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise CommandNotFoundError(self._why_not(error), self.argv) from error
+
+    def _why_not(self, error: Exception) -> str:
+        program = self.argv if isinstance(self.argv, str) else self.argv[0]
+        if self.cwd is not None and not Path(self.cwd).is_dir():
+            return f"cannot run {program!r} in {self.cwd!r}: there is no such directory on {os.uname().nodename}"
+        if isinstance(error, FileNotFoundError):
+            return (
+                f"there is no command {program!r} on {os.uname().nodename}; install it there, or set PATH with "
+                f"env= (PATH is {self.env.get('PATH', '')!r})"
+            )
+        return f"cannot run {program!r} on {os.uname().nodename}: {error}"
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with self._ended:
+            # Not reaped yet, so the id is still ours: nothing else can be hit.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self._reaped = True
+            if self._killer is not None:
+                self._killer.cancel()
+
+    def _signal(self, number: int) -> None:
+        with self._ended:
+            if self._process is not None and not self._reaped:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, number)
+
+    def _error(self, code: int, err: IO[bytes]) -> CommandError:
+        size = err.seek(0, os.SEEK_END)
+        err.seek(max(0, size - STDERR_TAIL))
+        text = err.read().decode(errors="replace")
+        shown = self.argv if isinstance(self.argv, str) else shlex.join(self.argv)
+        ended = f"exited with {code}" if code > 0 else f"was killed by {_signal_name(-code)}"
+        last = text.strip().rsplit("\n", 1)[-1]
+        path = str(Path(self.capture, "stderr")) if self.capture is not None else None
+        return CommandError(f"command {shown!r} {ended}" + (f": {last}" if last else ""), self.argv, code, text, path)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

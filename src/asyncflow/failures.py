@@ -1,0 +1,94 @@
+"""An exception made ready to travel: type, facts, cause and traceback survive, or the text does."""
+
+import pickle
+import traceback
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cloudpickle
+from tblib import Traceback
+
+from asyncflow.errors import RemoteError, TaskExitError
+
+_MAX_CHAIN = 16  # causes of causes; more tells nobody anything
+
+
+class PackedError(NamedTuple):
+    """One exception of a chain: pickled (or None), its text, its traceback as plain data, and how it hangs on."""
+
+    pickled: bytes | None
+    type_name: str
+    text: str
+    frames: dict[str, Any] | None
+    is_cause: bool
+
+
+def pack(error: BaseException) -> list[PackedError]:
+    """`error` and its causes, outermost first, as plain data that any process can open."""
+    chain: list[PackedError] = []
+    current: BaseException | None = error
+    is_cause = True
+    while current is not None and len(chain) < _MAX_CHAIN:
+        chain.append(_pack_one(current, is_cause))
+        is_cause = current.__cause__ is not None
+        current = current.__cause__ if is_cause else (None if current.__suppress_context__ else current.__context__)
+    return chain
+
+
+def unpack(chain: Sequence[PackedError]) -> BaseException:
+    """The exception that was packed, traceback and causes in place; a `RemoteError` where it cannot be pickled."""
+    errors = [_unpack_one(link) for link in chain]
+    for above, below, link in zip(errors, errors[1:], chain[1:], strict=False):
+        if link.is_cause:
+            above.__cause__ = below
+        else:
+            above.__context__ = below
+    return errors[0]
+
+
+def carried(error: BaseException, name: str) -> BaseException:
+    """`error` itself where an asyncio future can carry it, else a `TaskExitError` caused by it."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    text = (
+        f"task {name!r} raised {type(error).__name__}({error}), which no future can carry; raise an Exception instead"
+    )
+    wrapped = TaskExitError(text)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _pack_one(error: BaseException, is_cause: bool) -> PackedError:
+    frames = Traceback(error.__traceback__).as_dict() if error.__traceback__ else None
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False))
+    kind = type(error)
+    return PackedError(_pickled(error), f"{kind.__module__}.{kind.__qualname__}", text, frames, is_cause)
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    try:
+        data: bytes = cloudpickle.dumps(error)
+        # Many exceptions pickle and then do not open, as their constructors want other arguments.
+        same = type(pickle.loads(data)).__qualname__ == type(error).__qualname__
+    except Exception:
+        return None
+    return data if same else None
+
+
+def _unpack_one(link: PackedError) -> BaseException:
+    error = _opened(link)
+    return error.with_traceback(Traceback.from_dict(link.frames).as_traceback()) if link.frames else error
+
+
+def _opened(link: PackedError) -> BaseException:
+    reason = "cannot be pickled"
+    if link.pickled is not None:
+        try:
+            error = pickle.loads(link.pickled)
+        except Exception as failure:
+            reason = f"cannot be opened here ({failure})"
+        else:
+            if isinstance(error, BaseException):
+                return error
+    summary = link.text.strip().rsplit("\n", 1)[-1]
+    return RemoteError(f"{summary} (the exception itself {reason}; this is its text)", link.type_name, link.text)

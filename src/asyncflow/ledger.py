@@ -1,0 +1,94 @@
+"""The books of one engine: which calls are unfinished, and which failures nobody has seen."""
+
+import asyncio
+import itertools
+import logging
+
+from asyncflow.node import Node
+from asyncflow.states import TaskState
+
+logger = logging.getLogger("asyncflow")
+
+_MAX_UNSEEN = 1000  # enough to read; a campaign of a million failures must not fill memory
+
+
+class Ledger:
+    """Numbers calls, knows the unfinished ones, and remembers failures until somebody asks for them."""
+
+    def __init__(self, uid: str) -> None:
+        self._stem = uid[-8:]
+        self._numbers = itertools.count(1)
+        self._unfinished: dict[str, Node] = {}
+        self._unseen: dict[str, str] = {}
+        self._unseen_dropped = 0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def new_key(self, name: str) -> tuple[int, str]:
+        """The number and key of the next call: Dask shows what stands before the part with digits as its name."""
+        number = next(self._numbers)
+        return number, f"{name}-{self._stem}{number:06d}"
+
+    def open(self, node: Node) -> None:
+        """`node` is a new call."""
+        self._unfinished[node.key] = node
+
+    def close(self, node: Node, state: TaskState) -> None:
+        """`node` has come to its final `state`."""
+        self._unfinished.pop(node.key, None)
+        node.finish(state)
+        if not self._unfinished:
+            self._wake()
+
+    def unfinished(self) -> list[Node]:
+        """Calls that have not come to an end, in the order they were made."""
+        return list(self._unfinished.values())
+
+    def is_open(self, key: str) -> bool:
+        """Whether the call with that key is unfinished."""
+        return key in self._unfinished
+
+    def members(self, block: Node) -> list[Node]:
+        """Unfinished calls made inside `block`, at this depth."""
+        return [node for node in self._unfinished.values() if node.block is block]
+
+    async def drained(self) -> None:
+        """Wait until no call is unfinished."""
+        while self._unfinished:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def failed(self, node: Node, error: BaseException) -> None:
+        """`node` failed; unless somebody awaits it or a dependent, its cause is worth a line at shutdown."""
+        if node.awaited:
+            self.seen(node)
+        elif node.cause != node.key:
+            return
+        elif len(self._unseen) < _MAX_UNSEEN:
+            self._unseen[node.key] = f"task {node.name!r} failed and nobody awaited it: {type(error).__name__}: {error}"
+        else:
+            self._unseen_dropped += 1
+
+    def seen(self, node: Node) -> None:
+        """Somebody asked for the failure of `node`, which tells its cause."""
+        self._unseen.pop(node.cause, None)
+
+    def report(self) -> None:
+        """Log every failure that nobody asked for, once."""
+        unseen, self._unseen = self._unseen, {}
+        for line in unseen.values():
+            logger.error(line)
+        if self._unseen_dropped:
+            logger.error("%d more tasks failed and nobody awaited them", self._unseen_dropped)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            loop = waiter.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_release, waiter)
+
+
+def _release(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

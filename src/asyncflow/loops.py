@@ -1,0 +1,82 @@
+"""Coroutines on a private event loop of the thread that runs them.
+
+A worker thread keeps one loop for all coroutine bodies it ever runs: making a loop costs more than most short bodies.
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+from asyncflow.stop import Stop
+
+
+class _ThreadLoop:
+    """The loop of one thread, closed when the thread ends (a thread-local's values die with it)."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.children: set[asyncio.Task[Any]] = set()
+        self.runner.get_loop().set_task_factory(self._make_task)
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **kwargs)
+        self.children.add(task)
+        task.add_done_callback(self.children.discard)
+        return task
+
+    def run(self, body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
+        value, error = self.runner.run(self._supervise(body, stop), context=contextvars.copy_context())
+        if error is not None:
+            raise error
+        return value
+
+    async def _supervise(self, body: Coroutine[Any, Any, Any], stop: Stop) -> tuple[Any, BaseException | None]:
+        # The outcome travels as a value: SystemExit raised out of a task would end the loop that others need.
+        me = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        assert me is not None
+        stop.add(lambda: _cancel_from_outside(loop, me))
+        try:
+            return await body, None
+        except BaseException as error:
+            return None, error
+        finally:
+            await self._end_children(me)
+
+    async def _end_children(self, me: asyncio.Task[Any]) -> None:
+        # As asyncio.run does: what the body started and did not await ends with it.
+        left = [task for task in self.children if task is not me]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def __del__(self) -> None:
+        self.runner.close()
+
+
+def _cancel_from_outside(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(task.cancel)
+
+
+class _Local(threading.local):
+    loop: _ThreadLoop | None = None
+
+
+_local = _Local()
+
+
+def run_coroutine(body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
+    """Run `body` to its end on this thread's private loop; setting `stop` cancels it.
+
+    Raises
+    ------
+    BaseException
+        Whatever the body raised.
+    """
+    if _local.loop is None:
+        _local.loop = _ThreadLoop()
+    return _local.loop.run(body, stop)

@@ -1,0 +1,125 @@
+"""What a task may ask for: typed, checked where it is written, merged from general to particular."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from asyncflow.errors import OptionError
+from asyncflow.suggest import did_you_mean, one_of
+from asyncflow.units import seconds, size
+
+Duration = Annotated[float, BeforeValidator(seconds)]
+Size = Annotated[int, BeforeValidator(size)]
+RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+
+
+class TaskOptions(BaseModel):
+    """What a task may ask for.
+
+    Given to a decorator, to ``task.options(...)``, in ``defaults:`` of a configuration, or at a call as
+    ``task_description={...}``; the later of these wins, option by option.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
+
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """What the task is called in keys, dashboards and errors; the function's own name by default."""
+
+    backend: str | None = None
+    """The name of the backend that runs it; the engine's first backend by default."""
+
+    retries: Annotated[int, Field(ge=0)] = 0
+    """How often the body is tried again after an error of its own."""
+
+    retry_delay: Annotated[Duration, Field(ge=0)] = 0.0
+    """Seconds (or ``30s``, ``5m``) between attempts; the delay holds no slot of a worker."""
+
+    retry_on: RetryOn | None = None
+    """Exception types, or a function of the exception, that are worth another attempt; all errors by default."""
+
+    timeout: Annotated[Duration, Field(gt=0)] | None = None
+    """Seconds (or ``10m``) for each attempt, from its start; commands are killed, results of functions dropped."""
+
+    priority: int = 0
+    """Larger runs earlier, where work waits for a worker."""
+
+    cores: Annotated[int, Field(ge=1)] = 1
+    """Cores of one worker; a command sees ``OMP_NUM_THREADS`` and its kin equal to it."""
+
+    memory: Annotated[Size, Field(gt=0)] | None = None
+    """Memory of one worker (``4GB``) set aside while it runs."""
+
+    resources: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Declared resources of one worker, for instance ``{"gpu": 1}``."""
+
+    after: Any = ()
+    """Futures that must have finished before it begins; their values are not passed."""
+
+    workflow_id: str | None = None
+    """The workflow the call belongs to; the surrounding ``workflow_scope()`` by default."""
+
+    shell: bool = False
+    """Commands only: the body returns one string for ``/bin/sh``; quoting is then yours."""
+
+    env: Mapping[str, str] = Field(default_factory=dict)
+    """Commands only: variables added to the worker's environment."""
+
+    cwd: str | None = None
+    """Commands only: the working directory on the worker."""
+
+    capture_stdio: bool = False
+    """Commands only: resolve to the path of a file with the standard output; standard error lies beside it."""
+
+
+#: Options that only mean something for commands: a function shares its worker's process.
+COMMAND_ONLY = frozenset({"shell", "env", "cwd", "capture_stdio"})
+
+#: Options that a file may set for every task.
+DEFAULTABLE = frozenset(TaskOptions.model_fields) - {"name", "after", "retry_on", "workflow_id", "shell", "cwd"}
+
+
+def valid_options(kind: str) -> list[str]:
+    """Names that a task of `kind` (function, command, prompt) may give."""
+    return sorted(set(TaskOptions.model_fields) - (COMMAND_ONLY if kind != "command" else set()))
+
+
+def parse_options(given: Mapping[str, Any], kind: str = "function", base: TaskOptions | None = None) -> TaskOptions:
+    """`base` with what is `given` laid over it, checked.
+
+    Raises
+    ------
+    OptionError
+        Naming every option that is misspelt or has an impossible value, and what is valid.
+    """
+    valid = valid_options(kind)
+    if unknown := [name for name in given if name not in valid]:
+        raise OptionError("; ".join(_unknown(name, kind, valid) for name in unknown))
+    merged = {**(_given(base) if base else {}), **given}
+    try:
+        return TaskOptions(**merged)
+    except ValidationError as error:
+        raise OptionError("; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def with_defaults(options: TaskOptions, defaults: Mapping[str, Any], kind: str) -> TaskOptions:
+    """`options` over the engine's `defaults`, of which those that do not fit the kind are left out."""
+    fitting = {name: value for name, value in defaults.items() if kind == "command" or name not in COMMAND_ONLY}
+    return parse_options({**fitting, **_given(options)}, kind)
+
+
+def _given(options: TaskOptions) -> dict[str, Any]:
+    # As they are: a dump would copy, and look inside the futures of `after`.
+    return {name: getattr(options, name) for name in options.model_fields_set}
+
+
+def _unknown(name: str, kind: str, valid: list[str]) -> str:
+    if name in COMMAND_ONLY:
+        return f"option {name!r} is for executable tasks only: a {kind} task shares its worker's process"
+    return " ".join(filter(None, [f"unknown option {name!r};", did_you_mean(name, valid), one_of(valid)]))
+
+
+def _describe(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"] if isinstance(part, int) or str(part).isidentifier())
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"option {name!r}: {message[0].lower() + message[1:]} (got {problem['input']!r})"

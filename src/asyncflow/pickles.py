@@ -1,0 +1,244 @@
+"""Functions and arguments as bytes: pickled on the driver, opened on the worker, never by a scheduler."""
+
+import inspect
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+from asyncflow.errors import SerializationError
+
+#: Arguments whose pickle is larger travel once, as a value of their own, however many calls have them.
+LARGE = 64_000
+
+_PLAIN = (int, float, complex, bool, str, bytes, type(None))
+
+
+class Piece(NamedTuple):
+    """A large argument on its own; equal bytes have equal keys."""
+
+    key: str
+    data: bytes
+
+
+def dumps(value: Any) -> bytes:
+    """`value` pickled; what lives in ``__main__`` or inside functions goes by value."""
+    try:
+        data = pickle.dumps(value, protocol=5)
+    except Exception:
+        return bytes(cloudpickle.dumps(value, protocol=5))
+    # A class or function of the script pickles by a reference that no worker can follow.
+    return bytes(cloudpickle.dumps(value, protocol=5)) if b"__main__" in data else data
+
+
+def dump_arguments(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    make_ref: Callable[[int], Any],
+) -> tuple[bytes, list[Piece]]:
+    """Arguments as bytes, and the large ones among them apart.
+
+    Parameters
+    ----------
+    function : callable
+        Whose parameters name the arguments in errors.
+    make_ref : callable
+        Makes what stands for piece ``i`` in the bytes.
+
+    Raises
+    ------
+    SerializationError
+        Naming the argument that cannot be pickled.
+    """
+    try:
+        if not any(map(_looks_large, (*args, *kwargs.values()))):
+            data = dumps((args, kwargs))
+            if len(data) <= LARGE:
+                return data, []
+        return _split(args, kwargs, make_ref)
+    except Exception as error:
+        raise _blame_argument(function, args, kwargs, error) from error
+
+
+def open_piece(data: bytes) -> Any:
+    """The value of a `Piece`."""
+    return pickle.loads(data)
+
+
+def dump_whole(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """Arguments as bytes, however large.
+
+    Raises
+    ------
+    SerializationError
+        Naming the argument that cannot be pickled.
+    """
+    try:
+        return dumps((args, kwargs))
+    except Exception as error:
+        raise _blame_argument(function, args, kwargs, error) from error
+
+
+def _looks_large(value: Any) -> bool:
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value) > LARGE
+    count = getattr(value, "nbytes", 0)
+    return isinstance(count, int) and count > LARGE
+
+
+def _split(args: tuple[Any, ...], kwargs: dict[str, Any], make_ref: Callable[[int], Any]) -> tuple[bytes, list[Piece]]:
+    pieces: list[Piece] = []
+
+    def apart(value: Any) -> Any:
+        if isinstance(value, _PLAIN) and not _looks_large(value):
+            return value
+        data = dumps(value)
+        if len(data) <= LARGE:
+            return value
+        # By content, not by identity: an array may be changed in place between two calls.
+        pieces.append(Piece(f"argument-0{blake2b(data, digest_size=16).hexdigest()}", data))
+        return make_ref(len(pieces) - 1)
+
+    split_args = tuple(apart(value) for value in args)
+    split_kwargs = {name: apart(value) for name, value in kwargs.items()}
+    return dumps((split_args, split_kwargs)), pieces
+
+
+def _blame_argument(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
+) -> SerializationError:
+    for name, value in _named(function, args, kwargs):
+        try:
+            dumps(value)
+        except Exception as reason:
+            return SerializationError(
+                f"argument {name!r} of {_name(function)!r} cannot be pickled ({type(value).__name__}: {reason}); "
+                "pass something that can travel to a worker, or make it inside the task",
+                name,
+            )
+    return SerializationError(f"the arguments of {_name(function)!r} cannot be pickled: {error}")
+
+
+def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    try:
+        names = [
+            each.name if each.kind is not each.VAR_POSITIONAL else None
+            for each in inspect.signature(function).parameters.values()
+        ]
+    except (TypeError, ValueError):
+        names = []
+    for position, value in enumerate(args):
+        named = names[position] if position < len(names) and None not in names[: position + 1] else None
+        yield named or f"#{position + 1}", value
+    yield from kwargs.items()
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+class FunctionPickle:
+    """The pickle of one function (or a thing made of one), made again when what it refers to has changed.
+
+    A function of a script or notebook is pickled by value, with the globals of that moment. So the pickle is kept only
+    while every global, default and closure value the function names is the same unchangeable thing.
+    """
+
+    def __init__(self, function: Callable[..., Any], wrap: Callable[[], Any]) -> None:
+        self._function = function
+        self._wrap = wrap  # what is pickled: the function with its recipe around it
+        self._names: dict[int, tuple[types.CodeType, tuple[str, ...]]] = {}
+        self._marks: list[Any] | None = None
+        self._data = b""
+
+    def data(self) -> bytes:
+        """The bytes; the same object as last time where nothing has changed.
+
+        Raises
+        ------
+        SerializationError
+            Naming what the function refers to that cannot be pickled.
+        """
+        marks = self._fingerprint()
+        if marks is None or marks != self._marks:
+            try:
+                self._data = bytes(cloudpickle.dumps(self._wrap(), protocol=5))
+            except Exception as error:
+                raise self._blame(error) from error
+            self._marks = marks
+        return self._data
+
+    def _fingerprint(self) -> list[Any] | None:
+        marks: list[Any] = []
+        return marks if self._mark(self._function, marks, set()) else None
+
+    def _mark(self, value: Any, marks: list[Any], seen: set[int]) -> bool:
+        """Append what tells `value` from a changed one; False where only a new pickle can tell."""
+        value = getattr(value, "__asyncflow_function__", value)
+        marks.append(type(value))
+        if isinstance(value, (*_PLAIN, types.ModuleType, types.BuiltinFunctionType)):
+            marks.append(value)
+            return True
+        if id(value) in seen:
+            return True
+        if isinstance(value, (types.FunctionType, type)) and _importable(value):
+            marks.append(value)
+            return True
+        if not isinstance(value, types.FunctionType):
+            return False
+        seen.add(id(value))
+        marks.append(value.__code__)
+        return all(self._mark(part, marks, seen) for _, part in self._parts(value))
+
+    def _parts(self, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+        """What `function` refers to, by name."""
+        code = function.__code__
+        names = self._names.get(id(code))
+        if names is None:
+            names = self._names[id(code)] = code, tuple(_global_names(code))
+        for name in names[1]:
+            if name in function.__globals__:
+                yield name, function.__globals__[name]
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                yield name, cell.cell_contents
+            except ValueError:  # not bound yet
+                yield name, None
+        yield from (("a default", default) for default in function.__defaults__ or ())
+        yield from (function.__kwdefaults__ or {}).items()
+        yield from function.__dict__.items()
+
+    def _blame(self, error: Exception) -> SerializationError:
+        name = _name(self._function)
+        parts = self._parts(self._function) if isinstance(self._function, types.FunctionType) else ()
+        for part, value in parts:
+            try:
+                cloudpickle.dumps(value)
+            except Exception:
+                return SerializationError(
+                    f"task {name!r} cannot be pickled: it refers to {part!r}, a {type(value).__name__} ({error}); "
+                    "make that inside the body, or pass it as an argument that can travel",
+                )
+        return SerializationError(f"task {name!r} cannot be pickled: {error}")
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)
+
+
+def _importable(value: Any) -> bool:
+    """Whether a pickle of `value` is only a reference that workers can follow."""
+    if value.__module__ == "__main__" or "<locals>" in value.__qualname__:
+        return False
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is value

@@ -1,0 +1,80 @@
+"""The scheduler of clusters that we open ourselves, kept small for runs of days."""
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import dask
+from distributed import Scheduler, SchedulerPlugin, Security
+
+#: Messages that each stream of the scheduler remembers; Dask's thousand make memory grow for 40,000 tasks.
+STREAM_LOG_LENGTH = 10
+
+#: Tasks that the dashboard's stream shows; Dask's hundred thousand are some 70 MB.
+TASK_STREAM_LENGTH = 5_000
+
+_CONFIG: Mapping[str, Any] = {
+    "distributed.admin.low-level-log-length": STREAM_LOG_LENGTH,
+    "distributed.scheduler.dashboard.tasks.task-stream-length": TASK_STREAM_LENGTH,
+}
+
+
+#: Where what nobody asked to see listens: this machine only; Dask's default is every interface.
+LOCAL = "127.0.0.1:0"
+
+
+class _ShortLogs(SchedulerPlugin):  # type: ignore[misc]
+    """Bounds what the streams remember; they take their length from the process's config, which is the user's."""
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        _shorten(scheduler.stream_comms.get(worker))
+
+    def add_client(self, scheduler: Scheduler, client: str) -> None:
+        # The stream is entered right after this call.
+        scheduler.loop.add_callback(lambda: _shorten(scheduler.client_comms.get(client)))
+
+
+def _shorten(stream: Any) -> None:
+    if stream is not None:
+        stream.recent_message_log = deque(stream.recent_message_log, maxlen=STREAM_LOG_LENGTH)
+
+
+async def start_scheduler(security: Security | None, dashboard_address: str | None, **options: Any) -> Scheduler:
+    """A running scheduler on this thread's loop.
+
+    Parameters
+    ----------
+    security : Security or None
+        None where nothing is encrypted.
+    dashboard_address : str or None
+        ``host:port`` of the dashboard; None for none.
+    **options
+        `distributed.Scheduler`'s own.
+
+    Raises
+    ------
+    OSError
+        When an address is taken.
+    """
+    _quieten()
+    with dask.config.set(_CONFIG):  # read while the scheduler is made and started, and put back
+        scheduler = Scheduler(
+            security=security,
+            dashboard=dashboard_address is not None,
+            dashboard_address=dashboard_address or LOCAL,  # its metrics are served even without a dashboard
+            **options,
+        )
+        await scheduler
+    scheduler.add_plugin(_ShortLogs(), name="asyncflow-short-logs")
+    return scheduler
+
+
+def _quieten() -> None:
+    """Dask logs each connection at INFO, to a handler of its own; `LocalCluster` silences that, and so do we.
+
+    Only where the level is still the one that importing distributed set, so that whoever wants those lines has them.
+    """
+    logger = logging.getLogger("distributed")
+    if logger.level == logging.INFO:
+        logger.setLevel(logging.WARNING)

@@ -1,0 +1,78 @@
+"""A scheduler to connect to."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asyncflow.errors import StartError
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a scheduler listens and how to speak to it.
+
+    Attributes
+    ----------
+    address : str
+        For instance ``tls://10.0.0.1:8786``.
+    security : distributed.Security or None
+        None where nothing is encrypted.
+    is_ours : bool
+        Whether the engine opened it, and so may shape it.
+    has_dashboard : bool
+        Whether a dashboard answers somewhere.
+    timeout : float
+        Seconds to wait for an answer.
+    """
+
+    address: str
+    security: "Security | None" = None
+    is_ours: bool = False
+    has_dashboard: bool = True
+    timeout: float = 30.0
+
+
+def foreign_target(owned: Any, security: "Security | None" = None) -> Target:
+    """The scheduler of a client or cluster object, or at an address, that the user owns.
+
+    Raises
+    ------
+    StartError
+        When the object is not connected yet.
+    """
+    if isinstance(owned, str):
+        return Target(owned, security)
+    scheduler = getattr(owned, "scheduler", None)
+    address = getattr(owned, "scheduler_address", None) or getattr(scheduler, "address", None)
+    if not isinstance(address, str) or not address or "not running" in str(address).lower():
+        raise StartError(f"{owned!r} has no scheduler yet; await it, or start it, before handing it over")
+    return Target(address, security or getattr(owned, "security", None))
+
+
+class Cluster(ABC):
+    """A cluster that a kind opened; lives on Dask's thread.
+
+    Attributes
+    ----------
+    target : Target
+        Its scheduler.
+    """
+
+    target: Target
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close all that was opened."""
+
+
+class Joined(Cluster):
+    """A scheduler that runs already: nothing to close."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    async def close(self) -> None:
+        """It is somebody else's."""

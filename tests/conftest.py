@@ -1,0 +1,128 @@
+"""Fixtures: engines on each backend, and the checks that nothing is left behind."""
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from blockbuster import BlockBuster
+
+from asyncflow import ConcurrentExecutionBackend, WorkflowEngine
+
+#: Threads that distributed, dask and asyncio keep for the life of a process or loop.
+KEPT_THREADS = ("Dask-Offload", "Dask-Callback", "Dask-Default", "Profile", "AsyncProcess", "TCP-Executor", "asyncio_")
+
+#: An embedded cluster without processes: real scheduler, real workers, some 50 ms.
+IN_PROCESS = {
+    "cluster": {
+        "kind": "local",
+        "processes": False,
+        "n_workers": 2,
+        "threads_per_worker": 2,
+        "dashboard_address": None,
+        "memory_limit": 0,
+    }
+}
+
+
+def eventually(condition, timeout=10.0):
+    """Wait for the fact that `condition()` holds; whether it came."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)  # between looks at a fact, which nothing announces
+    return True
+
+
+def _threads():
+    return {
+        thread
+        for thread in threading.enumerate()
+        if thread.is_alive() and not thread.name.startswith(KEPT_THREADS) and thread is not threading.main_thread()
+    }
+
+
+def _open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _children():
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Threads, processes and open files that a test starts end with it."""
+    threads, children, files = _threads(), _children(), _open_files()
+    yield
+    gc.collect()
+    assert eventually(lambda: _threads() <= threads), f"threads left: {_threads() - threads}"
+    assert eventually(lambda: _children() <= children), f"processes left: {_children() - children}"
+    few = files + 20  # loops and pools of dask and asyncio keep some; a leak per task would be hundreds
+    assert eventually(lambda: _open_files() <= few), "files left open"
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_call_on_the_users_loop() -> Iterator[BlockBuster]:
+    """A blocking call of ours on the user's loop fails the test; Dask's own thread and bodies may block."""
+    buster = BlockBuster("asyncflow")
+    for function in buster.functions.values():
+        function.can_block_in("asyncflow/backends/dask/thread.py", "_run")
+        function.can_block_in("asyncflow/loops.py", "run")
+    buster.activate()
+    yield buster
+    buster.deactivate()
+
+
+@asynccontextmanager
+async def open_engine(kind, **options):
+    """An engine on ``dask`` (in-process: two workers of two threads), ``threads`` (four) or ``processes`` (two)."""
+    if kind == "dask":
+        async with WorkflowEngine.create(IN_PROCESS, **options) as flow:
+            yield flow
+        return
+    pool = ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(2)
+    with pool:
+        async with WorkflowEngine.create(backend=ConcurrentExecutionBackend(pool), **options) as flow:
+            yield flow
+
+
+@pytest.fixture
+async def dask_flow():
+    """An engine on an in-process Dask cluster of two workers with two threads each."""
+    async with open_engine("dask") as flow:
+        yield flow
+
+
+@pytest.fixture
+async def thread_flow():
+    """An engine on four threads."""
+    async with open_engine("threads") as flow:
+        yield flow
+
+
+@pytest.fixture
+async def process_flow():
+    """An engine on a pool of two processes."""
+    async with open_engine("processes") as flow:
+        yield flow
+
+
+@pytest.fixture(params=["dask", "threads"])
+async def flow(request):
+    """An engine on Dask, and the same on threads."""
+    async with open_engine(request.param) as flow:
+        yield flow
+
+
+@pytest.fixture(params=["dask", "threads", "processes"])
+async def any_flow(request):
+    """An engine on every backend that runs bodies."""
+    async with open_engine(request.param) as flow:
+        yield flow
