@@ -157,17 +157,17 @@ class Dispatch:
             future = future.node.alias
         upstream = future.node
         if upstream.state is TaskState.FAILED:
-            error = asyncio.Future.exception(future)
-            self._endings.fail(node, dependency_error(node, upstream, error))
+            self._endings.fail(node, dependency_error(node, upstream, upstream.error))
         elif upstream.state is TaskState.CANCELLED:
             self._endings.cancel_one(node)
         else:
             if not upstream.is_final:
                 node.upstream.append(upstream)
                 upstream.dependents.append(node)
-            if upstream.backend is node.backend and upstream.kind is not Kind.BLOCK:
+            is_sibling = upstream.backend is node.backend and upstream.kind is not Kind.BLOCK
+            if is_sibling and (upstream.is_ready or upstream.is_final):
                 held.edge(index, upstream)
-            elif upstream.kind is Kind.BLOCK and not upstream.is_final:
+            elif not upstream.is_final and (upstream.kind is Kind.BLOCK or is_sibling):
                 held.wait_until_resolved(index, upstream, lambda i, _: self._link_call(held, i, future))
             elif is_here(future):
                 held.value(index, asyncio.Future.result(future))
@@ -181,7 +181,9 @@ class Dispatch:
         except Exception as error:
             self._endings.fail(node, error)
         else:
+            node.is_ready = True
             self._batch.call(node)
+            node.resolve()  # dependents that wait for it go behind it
 
     # What is handed to backends at the end of a turn
 

@@ -60,8 +60,8 @@ class Endings:
             future = node.future()
             node.wanted = None
             if future is not None and not is_here(future):
-                node.state = TaskState.FAILED
-                future.set_exception(opened(outcome.error))
+                node.state, node.error = TaskState.FAILED, opened(outcome.error)
+                future.set_exception(node.error)
 
     def _become(self, block: Node, inner: TaskFuture) -> None:
         """`block` returned `inner`: from now on it is what that is, and only interest fetches it."""
@@ -76,20 +76,18 @@ class Endings:
         def finish() -> None:
             if block.is_final:
                 return
-            if inner_node.state is TaskState.CANCELLED:
+            if not inner_node.is_final:  # only ready
+                inner_node.resolved.append(finish)
+            elif inner_node.state is TaskState.CANCELLED:
                 self.cancel_one(block)
             elif inner_node.state is TaskState.FAILED:
-                error = asyncio.Future.exception(inner)
-                assert error is not None
+                assert inner_node.error is not None
                 block.way, block.cause = inner_node.way, inner_node.cause
-                self.fail(block, error)
+                self.fail(block, inner_node.error)
             else:
                 self._ledger.close(block, TaskState.DONE)
 
-        if inner_node.is_final:
-            finish()
-        else:
-            inner_node.resolved.append(finish)
+        finish()
 
     def fail_for(self, node: Node, error: BaseException, name: str) -> None:
         """An awaitable called `name`, not a call of ours, raised `error`."""
@@ -106,6 +104,7 @@ class Endings:
             if current.is_final:
                 continue
             dependents = sorted(current.dependents, key=lambda each: each.number)
+            current.error = reason
             self._ledger.close(current, TaskState.FAILED)
             self._ledger.failed(current, reason)
             failed.append(current)

@@ -65,7 +65,9 @@ class Node:
         "block",
         "cause",
         "dependents",
+        "error",
         "future",
+        "is_ready",
         "key",
         "kind",
         "kwargs",
@@ -107,18 +109,20 @@ class Node:
         self.loop = loop
         self.options = options
         self.state = TaskState.PENDING
+        self.is_ready = False  #: all it depends on is on its own backend, and it is on its way there
         self.backend: Any = None  #: the backend it was routed to
         self.args: tuple[Any, ...] = ()  #: with a `Ref` where a dependency's value belongs
         self.kwargs: dict[str, Any] = {}
         self.upstream: list[Node] = []  #: in the order of the refs, then those of ``after``
         self.dependents: list[Node] = []
-        self.resolved: list[Callable[[], None]] = []  #: called once, when the state is final or the alias is known
+        self.resolved: list[Callable[[], None]] = []  #: called at the next of: ready, alias known, final
         self.block: Node | None = None  #: the block it was called in
         self.workflow_id: str | None = None
         self.packed: Any = None  #: what the backend made of function and arguments
         self.remote: Any = None  #: the backend's handle; letting go of it releases the value
         self.value: Any = None  #: the value, where the backend keeps values in this process
         self.alias: TaskFuture | None = None  #: the future that a block returned
+        self.error: BaseException | None = None  #: what the call failed with
         self.way: list[str] = []  #: of a failed call: the names from its dependency down to the cause
         self.cause = ""  #: of a failed call: the key of the call that failed by itself
         self.future: Callable[[], TaskFuture | None] = _nobody

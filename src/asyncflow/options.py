@@ -17,7 +17,7 @@ RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Base
 class TaskOptions(BaseModel):
     """What a task may ask for.
 
-    Given to a decorator, to ``task.options(...)``, in ``defaults:`` of a configuration, or at a call as
+    Given in ``defaults:`` of a configuration, to a decorator, to ``task.options(...)``, or at a call as
     ``task_description={...}``; the later of these wins, option by option.
     """
 

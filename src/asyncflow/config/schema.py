@@ -11,6 +11,9 @@ from asyncflow.units import seconds, size
 _REFERENCE: JsonSchemaValue = {"type": "string", "pattern": r"^\$\{.+\}$"}
 
 
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
 class _FileSchema(GenerateJsonSchema):
     """Durations and sizes may be text, and so may whatever a reference to the environment stands for."""
 
@@ -58,5 +61,12 @@ def json_schema() -> dict[str, Any]:
             "cluster": {"anyOf": [definition(model)[0] for model in configs.values()] + [{"type": "null"}]},
             "defaults": {"anyOf": [defaults, {"type": "null"}]},
         },
-        "$defs": definitions,
+        "$defs": _with_plain_bounds(definitions),
     }
+
+
+def _with_plain_bounds(schema: Any) -> Any:
+    """Bounds under JSON schema's own names: of a value that is read by a function first, pydantic keeps its own."""
+    if isinstance(schema, dict):
+        return {_BOUNDS.get(key, key): _with_plain_bounds(value) for key, value in schema.items()}
+    return [_with_plain_bounds(item) for item in schema] if isinstance(schema, list) else schema

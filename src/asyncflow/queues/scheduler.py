@@ -28,14 +28,15 @@ class _ShortLogs(SchedulerPlugin):  # type: ignore[misc]
     """Bounds what the streams remember; they take their length from the process's config, which is the user's."""
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
-        _shorten(scheduler.stream_comms.get(worker))
+        shorten_log(scheduler.stream_comms.get(worker))
 
     def add_client(self, scheduler: Scheduler, client: str) -> None:
         # The stream is entered right after this call.
-        scheduler.loop.add_callback(lambda: _shorten(scheduler.client_comms.get(client)))
+        scheduler.loop.add_callback(lambda: shorten_log(scheduler.client_comms.get(client)))
 
 
-def _shorten(stream: Any) -> None:
+def shorten_log(stream: Any) -> None:
+    """Let a `BatchedSend` remember its last few messages only."""
     if stream is not None:
         stream.recent_message_log = deque(stream.recent_message_log, maxlen=STREAM_LOG_LENGTH)
 

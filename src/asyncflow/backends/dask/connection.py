@@ -19,6 +19,7 @@ from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, StartError, WorkerLostError, with_cause
 from asyncflow.node import Node, Outcome
 from asyncflow.pickles import Piece
+from asyncflow.queues.scheduler import shorten_log
 from asyncflow.queues.target import Target
 from asyncflow.states import TaskState
 
@@ -82,6 +83,7 @@ class Connection:
                 f"no connection to the scheduler at {target.address} within {target.timeout:g} s ({error}); check "
                 "that it runs, that the address is right, and that the TLS files are its own"
             ) from error
+        shorten_log(self._client.scheduler_comm)  # it would keep the last thousand graphs
         self._plugin = f"asyncflow-{self._client.id}"
         self._client.subscribe_topic(self._plugin, self._on_event)
         plugin = SitePlugin(self._plugin, paths, is_ours=target.is_ours)

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,11 @@ from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
 
 from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.pickles import open_piece
+from asyncflow.queues.scheduler import shorten_log
 from asyncflow.stop import Stop
 
 #: Seconds between messages about bodies that began; what ends sooner is never spoken of.
 BEGUN_INTERVAL = 0.1
-
-#: Messages that a stream of our own workers remembers; a thousand is what makes Dask's memory grow for long.
-STREAM_LOG_LENGTH = 10
 
 _RUNNING = {"executing", "long-running"}
 
@@ -87,8 +84,7 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
         if missing:  # a cluster that is not ours: without this a task that asks for cores would wait for ever
             await worker.set_resources(**missing)
         if self._is_ours:
-            stream = worker.batched_stream
-            stream.recent_message_log = deque(stream.recent_message_log, maxlen=STREAM_LOG_LENGTH)
+            shorten_log(worker.batched_stream)
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes or the plugin is removed."""
