@@ -16,6 +16,7 @@ from asyncflow.arguments import fill
 from asyncflow.command import Command, Guardian, command_environment, parse_command
 from asyncflow.errors import EmptyBodyError, MissingModuleError, TaskTimeoutError
 from asyncflow.failures import PackedError, carried, pack
+from asyncflow.isolated import run_isolated
 from asyncflow.loops import run_coroutine
 from asyncflow.options import RetryOn, TaskOptions
 from asyncflow.slots import Slots
@@ -223,6 +224,9 @@ def _body(
     devices: list[str],
     stop: Stop,
 ) -> Any:
+    if recipe.kind is Kind.FUNCTION and site.slots.is_share(devices):
+        env = command_environment(recipe.cores, devices, recipe.env)
+        return run_isolated(recipe.function, args, kwargs, env, stop, site.guardian)
     _inside.depth = getattr(_inside, "depth", 0) + 1
     try:
         returned = recipe.function(*args, **kwargs)

@@ -51,7 +51,11 @@ class TaskOptions(BaseModel):
     """Memory of one worker (``4GB``) set aside while it runs."""
 
     resources: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Declared resources of one worker, for instance ``{"gpu": 1}``."""
+    """Declared resources of one worker, for instance ``{"gpu": 1}``.
+
+    A task that gets some of its worker's GPUs sees these in ``CUDA_VISIBLE_DEVICES``; a function then runs in a process
+    of its own, for that variable is read once for a process.
+    """
 
     after: Any = ()
     """Futures that must have finished before it begins; their values are not passed."""

@@ -22,10 +22,15 @@ class Slots:
     def __init__(self, cores: int, devices: int = 0) -> None:
         self.cores = cores
         self._free_cores = cores
+        self._devices = devices
         self._free_devices = visible_devices(devices)
         self._turn = threading.Condition()
         self._tickets = 0
         self._serving = 0
+
+    def is_share(self, devices: list[str]) -> bool:
+        """Whether somebody else may hold devices of this worker beside `devices`."""
+        return 0 < len(devices) < self._devices
 
     @contextmanager
     def hold(self, cores: int = 1, devices: int = 0) -> Iterator[list[str]]:
