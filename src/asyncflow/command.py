@@ -22,7 +22,13 @@ STDERR_TAIL = 64_000
 #: Seconds between TERM and KILL.
 GRACE = 5.0
 
-_THREAD_VARIABLES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 class Guardian:
@@ -92,7 +98,7 @@ def _split(text: str, name: str) -> list[str]:
 
 def command_environment(cores: int, devices: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a command: the worker's, threads equal to its cores, its devices, then what was asked for."""
-    threads = {f"{prefix}_NUM_THREADS": str(cores) for prefix in _THREAD_VARIABLES}
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(cores))
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
     return {**os.environ, **threads, **visible, **env}
 

@@ -6,7 +6,7 @@ A worker thread keeps one loop for all coroutine bodies it ever runs: making a l
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncflow.stop import Stop
@@ -18,13 +18,7 @@ class _ThreadLoop:
     def __init__(self) -> None:
         self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.children: set[asyncio.Task[Any]] = set()
-        self.runner.get_loop().set_task_factory(self._make_task)
-
-    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **kwargs)
-        self.children.add(task)
-        task.add_done_callback(self.children.discard)
-        return task
+        self.runner.get_loop().set_task_factory(_task_factory(self.children))
 
     def run(self, body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
         value, error = self.runner.run(self._supervise(body, stop), context=contextvars.copy_context())
@@ -55,6 +49,17 @@ class _ThreadLoop:
 
     def __del__(self) -> None:
         self.runner.close()
+
+
+def _task_factory(children: set[asyncio.Task[Any]]) -> Callable[..., asyncio.Task[Any]]:
+    # Of the set alone: a loop that led back to its owner would be closed by the collector, in any order.
+    def make(loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **kwargs)
+        children.add(task)
+        task.add_done_callback(children.discard)
+        return task
+
+    return make
 
 
 def _cancel_from_outside(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
