@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import uuid
 
 from asyncflow.node import Node
 from asyncflow.states import TaskState
@@ -16,7 +17,8 @@ class Ledger:
     """Numbers calls, knows the unfinished ones, and remembers failures until somebody asks for them."""
 
     def __init__(self, uid: str) -> None:
-        self._stem = uid[-8:]
+        # Never the id alone: users choose it, and two engines may share a scheduler, where equal keys are one task.
+        self._stem = uuid.uuid5(uuid.uuid4(), uid).hex[:10]
         self._numbers = itertools.count(1)
         self._unfinished: dict[str, Node] = {}
         self._unseen: dict[str, str] = {}

@@ -79,12 +79,17 @@ class TaskOptions(BaseModel):
 #: Options that only mean something for commands: a function shares its worker's process.
 COMMAND_ONLY = frozenset({"shell", "env", "cwd", "capture_stdio"})
 
+#: What a block may ask for: it runs on the driver, once.
+BLOCK_ONLY = frozenset({"name", "after", "workflow_id"})
+
 #: Options that a file may set for every task.
 DEFAULTABLE = frozenset(TaskOptions.model_fields) - {"name", "after", "retry_on", "workflow_id", "shell", "cwd"}
 
 
 def valid_options(kind: str) -> list[str]:
-    """Names that a task of `kind` (function, command, prompt) may give."""
+    """Names that a task of `kind` (function, command, prompt, block) may give."""
+    if kind == "block":
+        return sorted(BLOCK_ONLY)
     return sorted(set(TaskOptions.model_fields) - (COMMAND_ONLY if kind != "command" else set()))
 
 
@@ -118,6 +123,8 @@ def _given(options: TaskOptions) -> dict[str, Any]:
 
 
 def _unknown(name: str, kind: str, valid: list[str]) -> str:
+    if kind == "block" and name in TaskOptions.model_fields:
+        return f"option {name!r} is for tasks, and a block runs on the driver; {one_of(valid)}"
     if name in COMMAND_ONLY:
         return f"option {name!r} is for executable tasks only: a {kind} task shares its worker's process"
     return " ".join(filter(None, [f"unknown option {name!r};", did_you_mean(name, valid), one_of(valid)]))

@@ -28,6 +28,7 @@ class _Work:
     """One call inside this backend, and its value when it has one; freed with the call's future."""
 
     __slots__ = (
+        "arguments",
         "cores",
         "dependents",
         "done",
@@ -42,6 +43,7 @@ class _Work:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.arguments: Any = node.packed  # its own hold: cancelling clears the node's, perhaps as the body begins
         self.cores = node.recipe.cores
         self.inputs: list[_Work] = []
         self.dependents: list[_Work] = []
@@ -104,8 +106,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
     def prepare(self, node: Node) -> None:
         """For a process pool, check at the call that function and arguments can travel."""
         if self._by_process and node.kind is Kind.FUNCTION and node.pickle is not None:
-            arguments = dump_whole(node.recipe.function, node.args, node.kwargs)
-            node.packed = node.pickle.data(), arguments
+            node.packed = node.pickle.data(), dump_whole(node.recipe.function, node.args, node.kwargs)
+        else:
+            node.packed = node.args, node.kwargs
 
     def submit(self, nodes: Sequence[Node]) -> None:
         """Queue the calls whose inputs are there, remember the others."""
@@ -224,7 +227,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             recipe = node.recipe
             self.post([(node, Outcome(TaskState.RUNNING))])
             try:
-                args, kwargs = fill(node.args, node.kwargs, [each.value for each in work.inputs])
+                args, kwargs = work.arguments
+                args, kwargs = fill(args, kwargs, [each.value for each in work.inputs])
                 value = attempt(recipe, node.key, args, kwargs, self._site, work.stop, work.failed_before)
             except RetryLater as later:
                 self._retry(work, later.delay)
@@ -238,7 +242,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     def _run_there(self, work: _Work) -> None:
         node = work.node
-        recipe, arguments = node.packed
+        recipe, arguments = work.arguments
         values = [each.value for each in work.inputs]
         assert self._executor is not None
         future = self._executor.submit(_run_in_process, recipe, arguments, values, node.key, work.failed_before)
@@ -282,7 +286,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         if outcome.state is TaskState.DONE:
             with self._lock:
                 work.value, work.done = outcome.value, True
-                work.inputs = []
+                work.inputs, work.arguments = [], None
                 for dependent in work.dependents:
                     dependent.missing -= 1
                     if dependent.missing == 0 and not dependent.dropped:

@@ -56,9 +56,11 @@ class Programs(Cluster):
     async def close(self) -> None:
         """Tell the workers to end, see that they do, and close the scheduler behind them."""
         programs, self._programs = self._programs, []
-        await asyncio.gather(*(_end(program) for program in programs))
-        if self._scheduler is not None:
-            await self._scheduler.close(reason="asyncflow-shutdown")
+        try:
+            await asyncio.gather(*(_end(program) for program in programs))
+        finally:
+            if self._scheduler is not None:
+                await self._scheduler.close(reason="asyncflow-shutdown")
 
     async def _start_scheduler(self) -> None:
         config = self._config
@@ -215,8 +217,10 @@ async def _end(program: asyncio.subprocess.Process) -> None:
     if program.stdin is not None:
         program.stdin.close()
     try:
-        await asyncio.wait_for(program.wait(), _END)
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)  # its own session: nanny, worker and what they started
-        await program.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(program.wait(), _END)
+    finally:  # too slow, or whoever closes has no more time
+        if program.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)  # its own session: nanny, worker and what they started
+            await program.wait()

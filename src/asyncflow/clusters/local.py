@@ -62,7 +62,7 @@ class Config(ClusterSettings):
     """Cores that each worker offers; the machine's cores shared out among the workers by default."""
 
     processes: bool = True
-    """Workers are processes of their own; ``false`` keeps them in this one, where nothing listens outside."""
+    """Workers are processes of their own; ``false`` keeps them in this one."""
 
     memory_limit: MemoryLimit = "auto"
     """Of each worker: ``4GB``, a share of this machine (``0.5``), ``auto`` (an even share), 0 or null (no limit)."""

@@ -114,15 +114,16 @@ class DaskExecutionBackend(ExecutionBackend):
         arguments, pieces = dump_arguments(
             node.recipe.function, node.args, node.kwargs, lambda index: Ref(first + index)
         )
-        node.packed = Packed(recipe, arguments, pieces, [each.key for each in node.upstream])
+        needs = needs_of(node.options, count_cores=self._count_cores)
+        node.packed = Packed(recipe, arguments, pieces, [each.key for each in node.upstream], needs)
         node.args, node.kwargs = (), {}
 
     def submit(self, nodes: Sequence[Node]) -> None:
         """Send the calls as one graph."""
         assert self._thread is not None
         assert self._connection is not None
-        needs = {node.key: needs_of(node.options, count_cores=self._count_cores) for node in nodes}
-        self._thread.call(self._connection.send, nodes, needs)
+        # Taken along now: cancelling on this thread clears it while the other makes the graph.
+        self._thread.call(self._connection.send, [(node, node.packed) for node in nodes])
 
     def cancel(self, nodes: Sequence[Node]) -> None:
         """Let go of the keys; the workers stop what runs under them."""

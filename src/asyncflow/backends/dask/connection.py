@@ -11,20 +11,20 @@ from distributed import Client, Future, KilledWorker
 from tornado.ioloop import IOLoop
 
 from asyncflow.backends.base import ExecutionBackend
-from asyncflow.backends.dask.graph import Needs, Packed, build_graph
+from asyncflow.backends.dask.graph import Packed, build_graph
 from asyncflow.backends.dask.remote import SitePlugin
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.backends.dask.watch import Watch
 from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, StartError, WorkerLostError, with_cause
 from asyncflow.node import Node, Outcome
-from asyncflow.pickles import Piece
-from asyncflow.queues.scheduler import shorten_log
+from asyncflow.queues.scheduler import tune_stream
 from asyncflow.queues.target import Target
 from asyncflow.states import TaskState
 
 logger = logging.getLogger("asyncflow")
 
+_LARGE = 5_000_000  # bytes; half of what Dask warns of
 _LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
 
 
@@ -49,15 +49,11 @@ class Connection:
         self._client: Any = None
         self._settled: list[tuple[Node, Outcome]] = []
         self._finished: list[Node] = []
+        self._to_resend: list[tuple[Node, Packed]] = []
         self._pieces: weakref.WeakValueDictionary[str, Future] = weakref.WeakValueDictionary()
         self._lost: SchedulerLostError | None = None
         self._closing = False
-
-    @property
-    def dashboard_link(self) -> str | None:
-        """The address of the dashboard; None where there is none."""
-        link = self._client.dashboard_link if self._client is not None and self._target.has_dashboard else None
-        return str(link) if link else None
+        self.dashboard_link: str | None = None  #: the address of the dashboard; None where there is none
 
     async def open(self, paths: Sequence[str]) -> None:
         """Connect and make every worker fit.
@@ -83,7 +79,9 @@ class Connection:
                 f"no connection to the scheduler at {target.address} within {target.timeout:g} s ({error}); check "
                 "that it runs, that the address is right, and that the TLS files are its own"
             ) from error
-        shorten_log(self._client.scheduler_comm)  # it would keep the last thousand graphs
+        if target.is_ours:
+            tune_stream(self._client.scheduler_comm)
+        self.dashboard_link = self._find_dashboard()
         self._plugin = f"asyncflow-{self._client.id}"
         self._client.subscribe_topic(self._plugin, self._on_event)
         plugin = SitePlugin(self._plugin, paths, is_ours=target.is_ours)
@@ -94,6 +92,13 @@ class Connection:
                 f"the workers of {target.address} cannot be made ready ({type(error).__name__}: {error}); install "
                 "asyncflow and what it needs in their environment"
             ) from error
+
+    def _find_dashboard(self) -> str | None:
+        # Once, here: asked from another thread the client waits for the scheduler, which may live on that very loop.
+        try:
+            return self._client.dashboard_link if self._target.has_dashboard else None
+        except KeyError:  # the scheduler serves none
+            return None
 
     async def close(self) -> None:
         """Disconnect; a cluster that is not ours keeps nothing of us."""
@@ -107,51 +112,53 @@ class Connection:
                 logger.warning("the plugin of this engine stays on the workers of %s: %s", self._target.address, error)
         await self._client.close()
 
-    def send(self, nodes: Sequence[Node], needs: Mapping[str, Needs]) -> None:
-        """Send `nodes` as one graph."""
-        calls = [node for node in nodes if not node.is_final]
-        if not calls:
-            return
+    def send(self, calls: Sequence[tuple[Node, Packed]]) -> None:
+        """Send `calls` as one graph."""
+        alive = [(node, packed) for node, packed in calls if not node.is_final]
         if self._lost is not None or self._client.status in {"closed", "closing"}:
             lost = self._lost or self._scheduler_lost()
-            self._backend.post([(node, Outcome(TaskState.FAILED, error=lost)) for node in calls])
-            return
-        try:
-            self._send(calls, needs)
-        except Exception as error:
-            logger.debug("a graph of %d calls could not be sent", len(calls), exc_info=True)
-            self._backend.post([(node, Outcome(TaskState.FAILED, error=error, origin=node.key)) for node in calls])
+            self._backend.post([(node, Outcome(TaskState.FAILED, error=lost)) for node, _ in alive])
+        elif alive:
+            try:
+                self._send(alive)
+            except Exception as error:
+                logger.debug("a graph of %d calls could not be sent", len(alive), exc_info=True)
+                self._backend.post([(node, Outcome(TaskState.FAILED, error=error)) for node, _ in alive])
 
-    def _send(self, calls: Sequence[Node], needs: Mapping[str, Needs]) -> None:
-        pieces = self._new_pieces(calls)
-        graph = build_graph(calls, self._plugin, pieces, needs)
-        for node in calls:
-            self.handle(node)
-        keys = [*pieces, *(node.key for node in calls)]
-        if sum(len(piece.data) for piece in pieces.values()) > 5_000_000:
+    def _send(self, calls: Sequence[tuple[Node, Packed]]) -> None:
+        wanted = {piece.key: piece for _, packed in calls for piece in packed.pieces}
+        pieces = {key: piece for key, piece in wanted.items() if key not in self._pieces}
+        watches = [(self._watch(node), packed) for node, packed in calls]
+        graph = build_graph({node.key: packed for node, packed in calls}, self._plugin, pieces)
+        keys = [*pieces, *(node.key for node, _ in calls)]
+        futures = self._get(graph, keys, sum(len(piece.data) for piece in pieces.values()))
+        self._pieces.update(zip(pieces, futures, strict=False))
+        for watch, packed in watches:
+            if watch is not None and watch.node is not None:
+                watch.packed = packed
+                watch.pieces = [self._pieces.get(piece.key) for piece in packed.pieces]
+
+    def _get(self, graph: Any, keys: list[str], size: int) -> list[Future]:
+        if size > _LARGE:
             # The arguments are large because the user's are; Dask's advice about graphs would puzzle them.
             with dask.config.set({_LARGE_GRAPH: "1 TiB"}):
-                futures = self._client.get(graph, keys, sync=False)
-        else:
-            futures = self._client.get(graph, keys, sync=False)
-        for key, future in zip(keys, futures[: len(pieces)], strict=False):
-            self._pieces[key] = future
-        for node in calls:
-            # Held by the call while it is unfinished, so that calls in later turns find them there.
-            node.packed = node.packed._replace(pieces=[self._pieces.get(each.key) for each in node.packed.pieces])
-
-    def _new_pieces(self, calls: Sequence[Node]) -> dict[str, Piece]:
-        wanted = {piece.key: piece for node in calls for piece in node.packed.pieces}
-        return {key: piece for key, piece in wanted.items() if key not in self._pieces}
+                return list(self._client.get(graph, keys, sync=False))
+        return list(self._client.get(graph, keys, sync=False))
 
     def handle(self, node: Node) -> Any:
         """The `distributed.Future` of `node`; from any thread."""
+        self._watch(node)
+        return node.remote
+
+    def _watch(self, node: Node) -> Watch | None:
+        """The client's record of `node`, made with its future where there is none yet."""
         client = self._client
         with client._refcount_lock:  # noqa: SLF001 - the lock that its own Future.__init__ relies on
             if node.remote is None and not node.is_final:
                 client.futures[node.key] = Watch(node, self)
                 node.remote = Future(node.key, client)
-        return node.remote
+            watch: Watch | None = client.futures.get(node.key)
+        return watch
 
     def release(self, nodes: Sequence[Node]) -> None:
         """Let go of `nodes`, in the order given: dependents first, or the scheduler loses count."""
@@ -211,8 +218,12 @@ class Connection:
             origin = error.key
         elif isinstance(error, KilledWorker):
             origin = str(error.task)
-            text = f"task {node.name!r} was lost with its workers, the last of them {error.last_worker}: {error}"
-            error = with_cause(WorkerLostError(text, str(error.last_worker)), error)
+            worker = str(getattr(error.last_worker, "address", error.last_worker))
+            text = (
+                f"task {node.name!r} was lost with {error.allowed_failures + 1} workers one after the other, the last "
+                f"of them {worker}; look into its log, and whether the task takes more memory than the worker has"
+            )
+            error = with_cause(WorkerLostError(text, worker), error)
         self._settle(node, Outcome(TaskState.FAILED, error=error, origin=origin))
 
     def on_cancelled(self, node: Node, reason: str) -> None:
@@ -220,28 +231,26 @@ class Connection:
         if self._closing:
             return
         if reason == "lost dependencies":
-            self._send_again(node)
+            text = f"task {node.name!r} depends on a value that is gone from the cluster; call again what made it"
+            self._settle(node, Outcome(TaskState.FAILED, error=LostError(text)))
         elif reason in {"scheduler-connection-lost", "scheduler-restart"}:
             self._lost = self._lost or self._scheduler_lost()
             self._settle(node, Outcome(TaskState.FAILED, error=self._lost))
         else:
             self._settle(node, Outcome(TaskState.CANCELLED))
 
-    def _send_again(self, node: Node) -> None:
-        """One lost dependency fails a whole graph; alone, a call fails only for its own."""
-        packed: Packed | None = node.packed
-        if packed is None or packed.is_resent or node.is_final:
-            text = f"task {node.name!r} depends on a value that is gone from the cluster; call again what made it"
-            self._settle(node, Outcome(TaskState.FAILED, error=LostError(text), origin=node.key))
-            return
-        node.packed = packed._replace(is_resent=True)
-        self._client.futures[node.key].expect(node)
-        self._thread.call(self._resend, node)
+    def on_lost_batch(self, node: Node, packed: Packed) -> None:
+        """Send the call again by itself: alone it fails only for a dependency of its own."""
+        if not self._to_resend:
+            asyncio.get_running_loop().call_soon(self._resend)
+        self._to_resend.append((node, packed))
 
-    def _resend(self, node: Node) -> None:
-        if not node.is_final:
-            graph = build_graph([node], self._plugin, {}, {node.key: Needs()})
-            self._client.get(graph, [node.key], sync=False)
+    def _resend(self) -> None:
+        calls, self._to_resend = self._to_resend, []
+        for node, packed in sorted(calls, key=lambda call: call[0].number):  # what others depend on first
+            if not node.is_final:
+                pieces = {piece.key: piece for piece in packed.pieces}
+                self._client.get(build_graph({node.key: packed}, self._plugin, pieces), [node.key], sync=False)
 
     def _settle(self, node: Node, outcome: Outcome) -> None:
         if not self._settled:

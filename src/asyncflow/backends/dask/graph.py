@@ -1,13 +1,12 @@
 """Calls made one Dask graph: a plain function from nodes to what `Client.get` takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from asyncflow.backends.dask.remote import open_large, run
-from asyncflow.node import Node
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import Piece
 
@@ -24,9 +23,9 @@ class Packed(NamedTuple):
 
     recipe: bytes
     arguments: bytes
-    pieces: list[Any]  #: each a `Piece`, and from the sending on a Dask future, held while the call is unfinished
+    pieces: list[Piece]
     upstream: list[str]
-    is_resent: bool = False
+    needs: Needs
 
 
 def needs_of(options: TaskOptions, *, count_cores: bool) -> Needs:
@@ -44,9 +43,9 @@ def needs_of(options: TaskOptions, *, count_cores: bool) -> Needs:
 
 
 def build_graph(
-    nodes: Sequence[Node], plugin: str, pieces: Mapping[str, Piece], needs: Mapping[str, Needs]
+    calls: Mapping[str, Packed], plugin: str, pieces: Mapping[str, Piece]
 ) -> dict[str, Task] | HighLevelGraph:
-    """One graph of all `nodes`, with the large arguments that the cluster does not have yet.
+    """One graph of all `calls`, by key, with the large arguments that the cluster does not have yet.
 
     Parameters
     ----------
@@ -54,8 +53,6 @@ def build_graph(
         The name under which workers know this engine.
     pieces : mapping of str to Piece
         Large arguments to send along, by key.
-    needs : mapping of str to Needs
-        What each call asks for, by key.
 
     Returns
     -------
@@ -65,11 +62,10 @@ def build_graph(
     layers: dict[Needs, dict[str, Task]] = {}
     if pieces:
         layers[Needs()] = {key: Task(key, open_large, piece.data) for key, piece in pieces.items()}
-    for node in nodes:
-        packed: Packed = node.packed
-        inputs = [TaskRef(key) for key in (*packed.upstream, *(piece.key for piece in packed.pieces))]
-        task = Task(node.key, run, plugin, node.key, packed.recipe, packed.arguments, *inputs)
-        layers.setdefault(needs[node.key], {})[node.key] = task
+    for key, packed in calls.items():
+        inputs = [TaskRef(each) for each in (*packed.upstream, *(piece.key for piece in packed.pieces))]
+        task = Task(key, run, plugin, key, packed.recipe, packed.arguments, *inputs)
+        layers.setdefault(packed.needs, {})[key] = task
     if layers.keys() <= {Needs()}:
         return layers.get(Needs(), {})
     named = {f"asyncflow-{place}": (need, layer) for place, (need, layer) in enumerate(layers.items())}

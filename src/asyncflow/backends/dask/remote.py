@@ -9,7 +9,7 @@ from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
 
 from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.pickles import open_piece
-from asyncflow.queues.scheduler import shorten_log
+from asyncflow.queues.scheduler import tune_stream
 from asyncflow.stop import Stop
 
 #: Seconds between messages about bodies that began; what ends sooner is never spoken of.
@@ -84,7 +84,7 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
         if missing:  # a cluster that is not ours: without this a task that asks for cores would wait for ever
             await worker.set_resources(**missing)
         if self._is_ours:
-            shorten_log(worker.batched_stream)
+            tune_stream(worker.batched_stream)
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes or the plugin is removed."""

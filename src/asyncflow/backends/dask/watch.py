@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from distributed.client import FutureState
 
+from asyncflow.backends.dask.graph import Packed
 from asyncflow.node import Node
 
 
@@ -16,6 +17,9 @@ class Listener(Protocol):
     def on_erred(self, node: Node, error: BaseException) -> None:
         """`node`, or something it depends on, failed with `error`."""
 
+    def on_lost_batch(self, node: Node, packed: Packed) -> None:
+        """Dask dropped a whole graph for one lost dependency, perhaps another call's."""
+
     def on_cancelled(self, node: Node, reason: str) -> None:
         """The scheduler, or the client on losing it, gave `node` up."""
 
@@ -27,40 +31,47 @@ class Watch(FutureState):  # type: ignore[misc]
     is all it takes to be told.
     """
 
-    __slots__ = ("_listener", "_node")
+    __slots__ = ("_listener", "_node", "is_resent", "packed", "pieces")
 
     def __init__(self, node: Node, listener: Listener) -> None:
         super().__init__(node.key)
         self._node: Node | None = node
         self._listener = listener
-
-    def finish(self, type: Any = None) -> None:  # noqa: A002 - the name is distributed's
-        """The key is in memory."""
-        super().finish(type)
-        node, self._node = self._node, None  # let go: from here on its future alone keeps the value alive
-        if node is not None:
-            self._listener.on_finished(node)
-
-    def set_error(self, exception: Any, traceback: Any) -> None:
-        """The key erred."""
-        super().set_error(exception, traceback)
-        node, self._node = self._node, None
-        if node is not None:
-            self._listener.on_erred(node, self.exception)
-
-    def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
-        """The key is no more."""
-        super().cancel(reason=reason, msg=msg)
-        node, self._node = self._node, None
-        if node is not None:
-            self._listener.on_cancelled(node, reason or "")
+        self.packed: Packed | None = None  #: what was sent, while it may have to be sent again
+        self.pieces: list[Any] = []  #: Dask futures of its large arguments, held for calls in later turns
+        self.is_resent = False
 
     @property
     def node(self) -> Node | None:
         """The call, while it is unfinished."""
         return self._node
 
-    def expect(self, node: Node) -> None:
-        """Wait again: the call is sent once more under its key."""
-        self._node = node
-        self.retry()
+    def finish(self, type: Any = None) -> None:  # noqa: A002 - the name is distributed's
+        """The key is in memory."""
+        super().finish(type)
+        if (node := self._let_go()) is not None:
+            self._listener.on_finished(node)
+
+    def set_error(self, exception: Any, traceback: Any) -> None:
+        """The key erred."""
+        super().set_error(exception, traceback)
+        if (node := self._let_go()) is not None:
+            self._listener.on_erred(node, self.exception)
+
+    def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
+        """The key is no more."""
+        super().cancel(reason=reason, msg=msg)
+        packed, is_resent = self.packed, self.is_resent
+        if (node := self._let_go()) is None:
+            return
+        if reason == "lost dependencies" and packed is not None and not is_resent:
+            self._node, self.packed, self.is_resent = node, packed, True
+            self.retry()
+            self._listener.on_lost_batch(node, packed)
+        else:
+            self._listener.on_cancelled(node, reason or "")
+
+    def _let_go(self) -> Node | None:
+        # From here on the future alone keeps the value alive, and this record nothing of the driver's.
+        node, self._node, self.packed, self.pieces = self._node, None, None, []
+        return node

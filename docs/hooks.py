@@ -1,0 +1,180 @@
+"""What the pages show of the code itself: tables of keys and options, the error tree, the commands' help.
+
+A line ``<!-- generated: NAME -->`` of a page is replaced by what the function ``NAME`` of `PARTS` returns. Each build
+also writes ``config.schema.json``, the JSON schema of a configuration, for editors.
+"""
+
+import json
+import re
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from asyncflow import TaskOptions, cli, clusters, config, errors
+from asyncflow.options import COMMAND_ONLY, DEFAULTABLE
+from asyncflow.units import seconds, size
+
+SCHEMA = Path(__file__).with_name("config.schema.json")
+ROOT = Path(__file__).parent.parent
+MARKER = re.compile(r"<!-- generated: ([^>]*) -->")
+
+_NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "null"}
+_NAMES |= {type: "exception type", tuple: "tuple of them"}
+_JSON_NAMES = {"number": "number", "string": "text", "null": "null"}
+_BOUNDS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}"}
+
+
+def on_pre_build(**_):
+    text = json.dumps(config.json_schema(), indent=2) + "\n"
+    if not SCHEMA.exists() or SCHEMA.read_text() != text:  # or `mkdocs serve` would build for ever
+        SCHEMA.write_text(text)
+
+
+def on_page_markdown(markdown, **_):
+    return MARKER.sub(lambda found: PARTS[found[1]](), markdown)
+
+
+def kinds():
+    """Every cluster kind with its keys."""
+    return "\n\n".join(_kind(name, clusters.load(name)) for name in clusters.kinds())
+
+
+def options():
+    """Every option of a task."""
+    fields = TaskOptions.model_fields
+    return _table(
+        ["option", "what it takes", "default", "meaning", "in `defaults:`"],
+        [[*_row(name, field), "yes" if name in DEFAULTABLE else ""] for name, field in fields.items()],
+    )
+
+
+def defaults():
+    """The options that a configuration may set for every task."""
+    return ", ".join(f"`{name}`" for name in sorted(DEFAULTABLE))
+
+
+def command_options():
+    """The options that only commands have."""
+    return ", ".join(f"`{name}`" for name in sorted(COMMAND_ONLY))
+
+
+def error_tree():
+    """The tree that `asyncflow.errors` opens with."""
+    tree = (errors.__doc__ or "").split("::\n\n")[1].split("\n\n")[0]
+    return f"```text\n{_dedented(tree)}\n```"
+
+
+def command_line():
+    """The help of every command."""
+    group = cli.main
+    with group.make_context("asyncflow", [], resilient_parsing=True) as context:
+        names = group.list_commands(context)
+        helps = [(name, _help(group.get_command(context, name), name, context)) for name in names]
+    return "\n\n".join(f"## asyncflow {name}\n\n```text\n{text}\n```" for name, text in helps)
+
+
+def changelog():
+    """The changelog, without its title."""
+    return (ROOT / "CHANGELOG.md").read_text().partition("\n")[2]
+
+
+PARTS = {
+    "kinds": kinds,
+    "options": options,
+    "defaults": defaults,
+    "command options": command_options,
+    "errors": error_tree,
+    "command line": command_line,
+    "changelog": changelog,
+}
+
+
+def _kind(name, module):
+    about = " ".join((module.__doc__ or "").split("\n\n")[0].split())
+    rows = [_row(key, field) for key, field in module.Config.model_fields.items()]
+    return f"### kind: {name}\n\n{about}\n\n{_table(['key', 'what it takes', 'default', 'meaning'], rows)}"
+
+
+def _row(name, field):
+    return [f"`{name}`", _what(field), _default(field), _plain(field.description or "")]
+
+
+def _what(field):
+    """What may be written for `field`, in words, with its bounds."""
+    takes = _shown(field.annotation, field.metadata)
+    bounds = [
+        text.format(f"{getattr(each, name):g}")
+        for each in _all_metadata(field)
+        for name, text in _BOUNDS.items()
+        if getattr(each, name, None) is not None
+    ]
+    return ", ".join([takes, *bounds])
+
+
+def _shown(annotation, metadata=()):
+    return next(filter(None, map(_by_validator, metadata)), None) or _by_type(annotation)
+
+
+def _by_validator(validator):
+    """What is taken where text is converted on its way in; None for anything else."""
+    if isinstance(validator, BeforeValidator):
+        return {seconds: "duration", size: "size"}.get(validator.func)
+    if isinstance(validator, WithJsonSchema):
+        return _listed([_JSON_NAMES[choice["type"]] for choice in validator.json_schema["anyOf"]])
+    return None
+
+
+def _by_type(annotation):
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _shown(arguments[0], arguments[1:])
+    if origin in {typing.Union, types.UnionType}:
+        return _listed([_shown(each) for each in arguments])
+    if origin is typing.Literal:
+        return _listed([f"`{value}`" for value in arguments])
+    if origin is Mapping:
+        return f"mapping of {_shown(arguments[0])} to {_shown(arguments[1])}"
+    return _NAMES.get(origin or annotation, "function" if origin else "futures")
+
+
+def _all_metadata(field):
+    """Metadata of a field, and of what stands inside ``Annotated[...] | None``."""
+    found = list(field.metadata)
+    for argument in typing.get_args(field.annotation):
+        if typing.get_origin(argument) is typing.Annotated:
+            found += typing.get_args(argument)[1:]
+    return [part for each in found for part in (getattr(each, "metadata", None) or [each])]
+
+
+def _default(field):
+    value = field.get_default(call_default_factory=True)
+    if value is None or (isinstance(value, (tuple, dict)) and not value):
+        return ""
+    return f"`{json.dumps(value) if isinstance(value, bool) else value}`"
+
+
+def _listed(words):
+    """``a, b or c``; null last, as it is the least."""
+    words = sorted(dict.fromkeys(words), key=lambda word: word == "null")
+    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]
+
+
+def _table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _plain(text):
+    return " ".join(text.replace("``", "`").split())
+
+
+def _dedented(text):
+    return "\n".join(line.removeprefix("    ") for line in text.splitlines())
+
+
+def _help(command, name, context):
+    with command.make_context(name, [], parent=context, resilient_parsing=True, terminal_width=80) as own:
+        return command.get_help(own)
