@@ -8,12 +8,12 @@ from typing import Any
 
 from asyncflow.arguments import fill
 from asyncflow.backends.base import ExecutionBackend
-from asyncflow.call import Kind, Recipe
 from asyncflow.dispatch import Dispatch
 from asyncflow.failures import carried
 from asyncflow.futures import TaskFuture
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
+from asyncflow.recipe import Kind, Recipe
 from asyncflow.scopes import Scope, current_scope, entered
 from asyncflow.states import TaskState
 

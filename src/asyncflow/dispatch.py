@@ -8,7 +8,6 @@ from typing import Any
 from asyncflow.arguments import Ref, replace
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.batch import Batch
-from asyncflow.call import Kind, Recipe
 from asyncflow.crossing import Crossing
 from asyncflow.endings import Endings, by_backend, dependency_error, follow, opened, running_loop
 from asyncflow.errors import BackendNameError, EngineClosedError, NoEventLoopError, RefusedError
@@ -18,6 +17,7 @@ from asyncflow.ledger import Ledger
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import FunctionPickle
+from asyncflow.recipe import Kind, Recipe
 from asyncflow.states import TaskState
 from asyncflow.suggest import did_you_mean, one_of
 

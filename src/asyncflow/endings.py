@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncflow.call import Kind, RemoteFailure
+from asyncflow.call import RemoteFailure
 from asyncflow.errors import DependencyFailureError
 from asyncflow.failures import unpack
 from asyncflow.futures import TaskFuture, is_here
 from asyncflow.ledger import Ledger
 from asyncflow.node import Node, Outcome
+from asyncflow.recipe import Kind
 from asyncflow.states import TaskState
 
 logger = logging.getLogger("asyncflow")

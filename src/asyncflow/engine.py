@@ -7,20 +7,18 @@ import os
 import uuid
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from asyncflow.backends.base import ExecutionBackend
-from asyncflow.backends.noop import NoopExecutionBackend
 from asyncflow.blocks import Block, BlockRunner
-from asyncflow.call import Kind
-from asyncflow.config import environment_config, load_settings
 from asyncflow.dispatch import Dispatch
-from asyncflow.errors import BackendNameError
+from asyncflow.opening import Config, Opening
 from asyncflow.options import parse_options, with_defaults
+from asyncflow.recipe import Kind
 from asyncflow.scopes import Scope, current_scope, entered
 from asyncflow.tasks import Task
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncflow")
 
-Config = str | os.PathLike[str] | Mapping[str, Any]
 Made = TypeVar("Made", Task, Block)
 
 
@@ -69,7 +66,7 @@ class WorkflowEngine:
         uid: str | None = None,
         work_dir: str | os.PathLike[str] | None = None,
         close_timeout: float = 30.0,
-    ) -> "Opening":
+    ) -> "Opening[WorkflowEngine]":
         """Create an engine: ``flow = await WorkflowEngine.create()`` or ``async with WorkflowEngine.create() as flow``.
 
         Parameters
@@ -239,93 +236,6 @@ class WorkflowEngine:
             logger.warning("backend %r did not close within %g s", backend.name, self._close_timeout)
         except Exception:
             logger.exception("backend %r did not close cleanly", backend.name)
-
-
-class Opening:
-    """An engine about to be: await it, or use it in ``async with``."""
-
-    def __init__(
-        self,
-        engine: type[WorkflowEngine],
-        config: Config | None,
-        backend: ExecutionBackend | Sequence[ExecutionBackend] | None,
-        dry_run: bool,
-        uid: str | None,
-        work_dir: str | os.PathLike[str] | None,
-        close_timeout: float,
-    ) -> None:
-        self._engine = engine
-        self._config = config
-        self._backend = backend
-        self._dry_run = dry_run
-        self._uid = uid or f"asyncflow-{uuid.uuid4().hex[:12]}"
-        self._work_dir = Path(work_dir or os.environ.get("ASYNCFLOW_WORK_DIR") or "asyncflow-runs")
-        self._close_timeout = close_timeout
-        self._made: WorkflowEngine | None = None
-
-    def __await__(self) -> Generator[Any, None, WorkflowEngine]:
-        """Open it."""
-        return self._open().__await__()
-
-    async def __aenter__(self) -> WorkflowEngine:
-        """Open it."""
-        self._made = await self._open()
-        return await self._made.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it as its own ``async with`` would."""
-        assert self._made is not None
-        await self._made.__aexit__(kind, error, trace)
-
-    async def _open(self) -> WorkflowEngine:
-        self._warn_of_unused_config()
-        settings, backends = await asyncio.to_thread(self._prepare)  # reads files, and may have dask to import
-        started: list[ExecutionBackend] = []
-        try:
-            for backend in backends:
-                started.append(backend)
-                await backend
-        except BaseException:
-            for backend in started:
-                await backend.close(self._close_timeout)
-            raise
-        return self._engine(self._uid, self._work_dir, backends, settings, self._close_timeout)
-
-    def _warn_of_unused_config(self) -> None:
-        unused = self._config if self._config is not None else environment_config()
-        if self._backend is not None and unused is not None:
-            warnings.warn(
-                f"the configuration {unused!r} is not used: the script gives create() a backend of its own; drop "
-                "backend= to let the configuration decide",
-                stacklevel=4,
-            )
-
-    def _prepare(self) -> tuple["Settings", list[ExecutionBackend]]:
-        config = self._config if self._config is not None else environment_config()
-        settings = load_settings(config if self._backend is None else None)
-        return settings, self._backends(settings)
-
-    def _backends(self, settings: "Settings") -> list[ExecutionBackend]:
-        if self._backend is None:
-            from asyncflow.backends.dask import DaskExecutionBackend  # loads dask, which takes a while
-
-            backends: list[ExecutionBackend] = [DaskExecutionBackend(settings)]
-        else:
-            backends = [self._backend] if isinstance(self._backend, ExecutionBackend) else list(self._backend)
-        if not backends or not all(isinstance(each, ExecutionBackend) for each in backends):
-            raise TypeError(f"backend= takes an ExecutionBackend or a list of them, got {self._backend!r}")
-        names = [backend.name for backend in backends]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise BackendNameError(
-                f"two backends are called {twice[0]!r}; give one another name, as in "
-                f"{type(backends[-1]).__name__}(..., name='other')",
-                tuple(names),
-            )
-        if self._dry_run:
-            return [NoopExecutionBackend(backend.name, backend.refusal) for backend in backends]
-        return backends
 
 
 def _abandon(uid: str, backends: list[ExecutionBackend]) -> None:

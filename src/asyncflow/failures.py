@@ -1,9 +1,10 @@
 """An exception made ready to travel: type, facts, cause and traceback survive, or the text does."""
 
+import io
 import pickle
 import traceback
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import IO, Any, NamedTuple
 
 import cloudpickle
 from tblib import Traceback
@@ -66,13 +67,52 @@ def _pack_one(error: BaseException, is_cause: bool) -> PackedError:
 
 
 def _pickled(error: BaseException) -> bytes | None:
-    try:
-        data: bytes = cloudpickle.dumps(error)
-        # Many exceptions pickle and then do not open, as their constructors want other arguments.
-        same = type(pickle.loads(data)).__qualname__ == type(error).__qualname__
-    except Exception:
-        return None
-    return data if same else None
+    for reduce in (_own_way, _bare):
+        try:
+            data = _dumps(error, reduce)
+            copy = pickle.loads(data)
+        except Exception:  # noqa: S112 - the other way may do, and text always does
+            continue
+        # Many exceptions pickle and then open as something else, as their constructors want other arguments.
+        if type(copy).__qualname__ == type(error).__qualname__ and str(copy) == str(error):
+            return data
+    return None
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles exceptions as told.
+
+    Distributed registers tblib's way for all of them: it drops what builtin ones hold outside of their attributes, and
+    takes causes along, which here are links of the chain.
+    """
+
+    def __init__(self, file: IO[bytes], reduce: Callable[[BaseException], Any]) -> None:
+        super().__init__(file, protocol=5)
+        self._reduce = reduce
+
+    def reducer_override(self, obj: Any) -> Any:
+        return self._reduce(obj) if isinstance(obj, BaseException) else super().reducer_override(obj)
+
+
+def _dumps(error: BaseException, reduce: Callable[[BaseException], Any]) -> bytes:
+    with io.BytesIO() as file:
+        _Pickler(file, reduce).dump(error)
+        return file.getvalue()
+
+
+def _own_way(error: BaseException) -> Any:
+    return error.__reduce_ex__(5)
+
+
+def _bare(error: BaseException) -> Any:
+    return _rebuild, (type(error), error.args, dict(error.__dict__))
+
+
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 def _unpack_one(link: PackedError) -> BaseException:

@@ -5,9 +5,9 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from asyncflow.call import Kind, Recipe
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import FunctionPickle
+from asyncflow.recipe import Kind, Recipe
 from asyncflow.states import FINAL, TaskState
 
 if TYPE_CHECKING:

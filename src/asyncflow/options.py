@@ -9,7 +9,7 @@ from asyncflow.errors import OptionError
 from asyncflow.suggest import did_you_mean, one_of
 from asyncflow.units import seconds, size
 
-Duration = Annotated[float, BeforeValidator(seconds)]
+Duration = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(size)]
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 

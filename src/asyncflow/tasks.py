@@ -5,11 +5,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from asyncflow.call import Inline, Kind, Recipe, is_inside
+from asyncflow.call import Inline, is_inside
 from asyncflow.dispatch import Dispatch
 from asyncflow.futures import TaskFuture
 from asyncflow.options import TaskOptions, parse_options
 from asyncflow.pickles import FunctionPickle
+from asyncflow.recipe import Kind, Recipe
 from asyncflow.scopes import current_scope
 
 _CALL_TIME = ("task_description", "workflow_id")

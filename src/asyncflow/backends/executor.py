@@ -1,58 +1,28 @@
 """Calls on a `concurrent.futures` executor of the user's: threads or processes of this machine."""
 
 import asyncio
-import heapq
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from asyncflow.arguments import fill
 from asyncflow.backends.base import ExecutionBackend
-from asyncflow.call import Kind, Recipe, RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.backends.ready import ReadyQueue, Work
+from asyncflow.call import RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.errors import WorkerLostError, with_cause
 from asyncflow.failures import carried
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import dump_whole
+from asyncflow.recipe import Kind, Recipe
 from asyncflow.states import TaskState
 from asyncflow.stop import Stop
 
 logger = logging.getLogger("asyncflow")
-
-
-class _Work:
-    """One call inside this backend, and its value when it has one; freed with the call's future."""
-
-    __slots__ = (
-        "arguments",
-        "cores",
-        "dependents",
-        "done",
-        "dropped",
-        "failed_before",
-        "inputs",
-        "missing",
-        "node",
-        "stop",
-        "value",
-    )
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.arguments: Any = node.packed  # its own hold: cancelling clears the node's, perhaps as the body begins
-        self.cores = node.recipe.cores
-        self.inputs: list[_Work] = []
-        self.dependents: list[_Work] = []
-        self.missing = 0
-        self.failed_before = 0
-        self.done = False
-        self.dropped = False
-        self.value: Any = None
-        self.stop = Stop()
 
 
 class ConcurrentExecutionBackend(ExecutionBackend):
@@ -82,13 +52,10 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._executor: Executor | None = executor
         self._helpers: ThreadPoolExecutor | None = None  # commands of a process pool: processes of their own anyway
         self._cores: int = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
-        self._free = self._cores
+        self._queue = ReadyQueue(self._cores)
         self._site = Site(self._cores)
         self._lock = threading.Lock()
-        self._ready: list[tuple[int, int, _Work]] = []  # a heap: priority, then the order of calls
-        self._active: set[_Work] = set()
         self._timers: set[threading.Timer] = set()
-        self._on_idle: Callable[[], object] | None = None
 
     async def start(self) -> None:
         """Nothing to open: the executor is there."""
@@ -112,22 +79,13 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     def submit(self, nodes: Sequence[Node]) -> None:
         """Queue the calls whose inputs are there, remember the others."""
-        with self._lock:
-            for node in nodes:
-                work = node.remote = _Work(node)
-                work.inputs = [upstream.remote for upstream in node.upstream]
-                for upstream in set(work.inputs):
-                    if not upstream.done:
-                        upstream.dependents.append(work)
-                        work.missing += 1
-                if work.missing == 0:
-                    self._push(work)
+        self._queue.add(nodes)
         self._launch()
 
     def cancel(self, nodes: Sequence[Node]) -> None:
         """Never begin what is queued; stop commands and coroutines that run; drop the rest's results."""
         for node in nodes:
-            work: _Work | None = node.remote
+            work: Work | None = node.remote
             if work is not None:
                 work.dropped = True
                 work.stop.set()
@@ -136,7 +94,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         """Wait for bodies that still run, at most `timeout` seconds, and let go of the executor."""
         self._stop_all()
         if not await self._idle(timeout):
-            logger.warning("%d bodies still run on backend %r after %g s", len(self._active), self.name, timeout)
+            logger.warning("%d bodies still run on backend %r after %g s", self._queue.running(), self.name, timeout)
         self._executor = None
         await asyncio.to_thread(self._close_site)
 
@@ -147,10 +105,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._close_site()
 
     def _stop_all(self) -> None:
+        active = self._queue.clear()
         with self._lock:
-            self._ready.clear()
             timers, self._timers = self._timers, set()
-            active = list(self._active)
         for timer in timers:
             timer.cancel()
         for work in active:
@@ -165,10 +122,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
     async def _idle(self, timeout: float) -> bool:  # noqa: ASYNC109 - bounds the whole, threads included
         loop = asyncio.get_running_loop()
         idle = asyncio.Event()
-        with self._lock:
-            if not self._active:
-                return True
-            self._on_idle = partial(loop.call_soon_threadsafe, idle.set)
+        if not self._queue.when_idle(partial(loop.call_soon_threadsafe, idle.set)):
+            return True
         try:
             await asyncio.wait_for(idle.wait(), timeout)
         except TimeoutError:
@@ -177,29 +132,10 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     # The queue; what follows runs in any thread
 
-    def _push(self, work: _Work) -> None:
-        heapq.heappush(self._ready, (-work.node.options.priority, work.node.number, work))
-
-    def _take(self) -> _Work | None:
-        """The next call, its cores taken; call it under the lock."""
-        while self._ready:
-            work = self._ready[0][2]
-            if work.dropped:
-                heapq.heappop(self._ready)
-                continue
-            if work.cores > self._free:  # nothing overtakes it, or it would wait for ever
-                return None
-            heapq.heappop(self._ready)
-            self._free -= work.cores
-            self._active.add(work)
-            return work
-        return None
-
     def _launch(self) -> None:
         """Start as many calls as there are free cores."""
         while True:
-            with self._lock:
-                work = self._take()
+            work = self._queue.take()
             if work is None:
                 return
             try:
@@ -208,7 +144,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
                 reason = f"the executor of backend {self.name!r} takes no more work: {error}"
                 self._complete(work, Outcome(TaskState.FAILED, error=with_cause(WorkerLostError(reason), error)))
 
-    def _start(self, work: _Work) -> None:
+    def _start(self, work: Work) -> None:
         if self._executor is None:
             raise RuntimeError("the backend is closed")
         if not self._by_process:
@@ -220,7 +156,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         else:
             self._run_there(work)
 
-    def _run_here(self, work: _Work | None) -> None:
+    def _run_here(self, work: Work | None) -> None:
         """Run calls in this thread for as long as there are any."""
         while work is not None:
             node = work.node
@@ -237,10 +173,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             else:
                 self._complete(work, Outcome(TaskState.DONE, value, has_value=True))
             del node, recipe
-            with self._lock:
-                work = self._take()
+            work = self._queue.take()
 
-    def _run_there(self, work: _Work) -> None:
+    def _run_there(self, work: Work) -> None:
         node = work.node
         recipe, arguments = work.arguments
         values = [each.value for each in work.inputs]
@@ -249,7 +184,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self.post([(node, Outcome(TaskState.RUNNING))])
         future.add_done_callback(partial(self._came_back, work))
 
-    def _came_back(self, work: _Work, future: "Future[Any]") -> None:
+    def _came_back(self, work: Work, future: "Future[Any]") -> None:
         node = work.node
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is None:
@@ -264,15 +199,15 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             self._complete(work, Outcome(TaskState.FAILED, error=error, origin=node.key))
         self._launch()
 
-    def _retry(self, work: _Work, delay: float) -> None:
+    def _retry(self, work: Work, delay: float) -> None:
         """Queue the next attempt, `delay` seconds from now; the wait holds no worker."""
         work.failed_before += 1
-        self._give_back(work)
+        self._queue.give_back(work)
 
         def again() -> None:
             with self._lock:
                 self._timers.discard(timer)
-                self._push(work)
+            self._queue.add_again(work)
             self._launch()
 
         timer = threading.Timer(delay, again)
@@ -282,31 +217,12 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         work.stop.add(timer.cancel)
         timer.start()
 
-    def _complete(self, work: _Work, outcome: Outcome) -> None:
+    def _complete(self, work: Work, outcome: Outcome) -> None:
         if outcome.state is TaskState.DONE:
-            with self._lock:
-                work.value, work.done = outcome.value, True
-                work.inputs, work.arguments = [], None
-                for dependent in work.dependents:
-                    dependent.missing -= 1
-                    if dependent.missing == 0 and not dependent.dropped:
-                        self._push(dependent)
-                work.dependents = []
-        self._give_back(work)
+            self._queue.succeed(work, outcome.value)
+        self._queue.give_back(work)
         self.post([(work.node, outcome)])
-        self._spread()
-
-    def _give_back(self, work: _Work) -> None:
-        with self._lock:
-            self._free += work.cores
-            self._active.discard(work)
-            idle = self._on_idle if not self._active else None
-        if idle is not None:
-            idle()
-
-    def _spread(self) -> None:
-        """More became ready than this thread will take next: wake others."""
-        if len(self._ready) > 1 and self._free > 1:
+        if self._queue.has_more():
             self._launch()
 
 
@@ -316,9 +232,10 @@ def _run_in_process(recipe: bytes, arguments: bytes, values: list[Any], key: str
     try:
         opened, args, kwargs = open_call(recipe, arguments, values)
         return attempt(opened, key, args, kwargs, site, Stop(), failed_before)
-    except RetryLater:
-        raise
+    except RetryLater as later:
+        failure: Exception = RetryLater(later.delay)
     except BaseException as error:
-        raise failure_of(error, key, opened.name if opened is not None else key) from None
+        failure = failure_of(error, key, opened.name if opened is not None else key)
     finally:
         site.close()
+    raise failure  # out here, or the original would go along as its context, and may be unfit to travel

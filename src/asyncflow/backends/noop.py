@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from asyncflow.backends.base import ExecutionBackend
-from asyncflow.call import Kind
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
+from asyncflow.recipe import Kind
 from asyncflow.states import TaskState
 
 logger = logging.getLogger("asyncflow")

@@ -8,21 +8,24 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler, Worker
 
-from asyncflow.clusters.local import Config, Shape
+from asyncflow.clusters._shape import Shape
 from asyncflow.errors import StartError
 from asyncflow.queues.scheduler import LOCAL, start_scheduler
 from asyncflow.queues.target import Cluster, Target
 from asyncflow.queues.tls import as_plain, make_security
 
+if TYPE_CHECKING:
+    from asyncflow.clusters.local import Config
+
 #: Seconds that a worker program has to end in order before it is killed with all it started.
 _END = 5.0
 
 
-def _listen(config: Config) -> dict[str, Any]:
+def _listen(config: "Config") -> dict[str, Any]:
     """Where scheduler and workers listen; distributed refuses a host beside an interface."""
     return {"interface": config.interface} if config.interface else {"host": config.host}
 
@@ -30,7 +33,7 @@ def _listen(config: Config) -> dict[str, Any]:
 class Programs(Cluster):
     """Worker programs: a script without a ``__main__`` guard works, as nothing is started by multiprocessing."""
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: "Config", shape: Shape) -> None:
         self._config = config
         self._shape = shape
         self._security = make_security() if config.security == "tls" else None
@@ -142,7 +145,7 @@ class Programs(Cluster):
 class InProcess(Cluster):
     """Workers as objects on Dask's thread: up in 50 ms, for tests and small work; nothing listens outside."""
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: "Config", shape: Shape) -> None:
         self._config = config
         self._shape = shape
         self._scheduler: Scheduler | None = None

@@ -1,12 +1,11 @@
 """Workers on this machine, with a scheduler of their own that ends with the engine."""
 
-import logging
-import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
+from asyncflow.clusters._shape import Shape, shape_of
 from asyncflow.options import Duration
 from asyncflow.queues.pools import Pool
 from asyncflow.queues.settings import ClusterSettings
@@ -42,8 +41,6 @@ def _dashboard_address(value: object) -> object:
         raise ValueError(f"{value!r} is not an address to listen on; write ':8787', '0.0.0.0:8787' (everybody) or null")
     return f"{host or '127.0.0.1'}:{port}"
 
-
-logger = logging.getLogger("asyncflow")
 
 MemoryLimit = Annotated[
     int | float | Literal["auto"] | None,
@@ -92,32 +89,13 @@ class Config(ClusterSettings):
     """How long a worker lives without its scheduler, in seconds (or ``90s``, ``5m``)."""
 
 
-class Shape(NamedTuple):
-    """How many workers, and how large each."""
-
-    n_workers: int
-    threads: int
-    memory_limit: int | None
-
-
-def shape_of(config: Config) -> Shape:
-    """What the configuration leaves open decided as `distributed.LocalCluster` decides it."""
-    from dask.system import CPU_COUNT
-    from distributed.deploy.utils import nprocesses_nthreads
-    from distributed.worker_memory import parse_memory_limit
-
-    n_workers, threads = config.n_workers, config.threads_per_worker
-    if n_workers is None and threads is None:
-        n_workers, threads = nprocesses_nthreads() if config.processes else (1, CPU_COUNT)
-    if n_workers is None:
-        n_workers = max(1, CPU_COUNT // (threads or 1)) if config.processes else 1
-    threads = threads or max(1, math.ceil(CPU_COUNT / n_workers))
-    return Shape(n_workers, threads, parse_memory_limit(config.memory_limit, 1, n_workers, logger=logger))
+def _shape(config: Config) -> Shape:
+    return shape_of(config.n_workers, config.threads_per_worker, config.memory_limit, processes=config.processes)
 
 
 def pools(config: Config) -> list[Pool]:
     """One pool: workers on one machine are alike."""
-    shape = shape_of(config)
+    shape = _shape(config)
     return [Pool("local", shape.n_workers, shape.threads, shape.memory_limit, config.resources)]
 
 
@@ -131,7 +109,7 @@ async def open_cluster(config: Config) -> Cluster:
     """
     from asyncflow.clusters._embedded import InProcess, Programs
 
-    shape = shape_of(config)
+    shape = _shape(config)
     cluster = Programs(config, shape) if config.processes else InProcess(config, shape)
     await cluster.start()
     return cluster

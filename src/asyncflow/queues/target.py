@@ -47,7 +47,7 @@ def foreign_target(owned: Any, security: "Security | None" = None) -> Target:
         return Target(owned, security)
     scheduler = getattr(owned, "scheduler", None)
     address = getattr(owned, "scheduler_address", None) or getattr(scheduler, "address", None)
-    if not isinstance(address, str) or not address or "not running" in str(address).lower():
+    if not isinstance(address, str) or "://" not in address:  # "<Not Connected>" of a cluster that was not started
         raise StartError(f"{owned!r} has no scheduler yet; await it, or start it, before handing it over")
     return Target(address, security or getattr(owned, "security", None))
 

@@ -53,6 +53,8 @@ class Harness:
     def __init_subclass__(cls) -> None:
         """Leave out the tests that are for the other sort of backends."""
         super().__init_subclass__()
+        if Harness in cls.__bases__:
+            return  # the suite itself, of which each backend's own leaves something out
         for name in dir(cls):
             meant_for = getattr(getattr(cls, name), "runs_bodies", None) if name.startswith("test_") else None
             if meant_for is not None and meant_for is not cls.runs_bodies:

@@ -26,6 +26,7 @@ class WorkerSite(Site):
         self._worker = worker
         self._topic = topic
         self._begun: dict[str, None] = {}
+        self._lent: dict[str, dict[str, float]] = {}
 
     def begin(self, key: str) -> Stop:
         """Remember it for the next message to the driver."""
@@ -39,12 +40,24 @@ class WorkerSite(Site):
         self._begun.pop(key, None)
         super().end(key)
 
-    @staticmethod
-    def pause(delay: float, stop: Stop) -> None:
-        """Wait for the next attempt without holding a slot; the key stays, and so do its dependents."""
+    def pause(self, key: str, delay: float, stop: Stop) -> None:
+        """Wait for the next attempt without holding thread or resources; the key stays, and so do its dependents."""
+        self._worker.loop.add_callback(self._lend, key)  # before the secession, which makes Dask look for other work
         secede()
         stop.wait(delay)
+        self._worker.loop.add_callback(self._take_back, key)
         rejoin()
+
+    def _lend(self, key: str) -> None:
+        # Dask lets go of the thread of a long-running task and keeps its resources.
+        task = self._worker.state.tasks.get(key)
+        self._lent[key] = dict(task.resource_restrictions) if task is not None else {}
+        for name, amount in self._lent[key].items():
+            self._worker.state.available_resources[name] += amount
+
+    def _take_back(self, key: str) -> None:
+        for name, amount in self._lent.pop(key, {}).items():
+            self._worker.state.available_resources[name] -= amount
 
     def _tell_later(self) -> None:
         self._worker.loop.call_later(BEGUN_INTERVAL, self._tell)
@@ -132,13 +145,13 @@ def run(plugin: str, key: str, recipe: bytes, arguments: bytes, *values: Any) ->
             except RetryLater as later:
                 failed_before += 1
                 if later.delay:
-                    site.pause(later.delay, stop)
+                    site.pause(key, later.delay, stop)
     except BaseException as error:
-        if isinstance(error, RemoteFailure):
-            raise
-        raise failure_of(error, key, name) from None
+        failure = error if isinstance(error, RemoteFailure) else failure_of(error, key, name)
     finally:
         site.end(key)
+    # Outside the handler: as its context the original would travel along, which perhaps cannot be pickled.
+    raise failure
 
 
 def open_large(data: bytes) -> Any:

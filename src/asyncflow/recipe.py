@@ -1,0 +1,55 @@
+"""What calls of one task share: the function, and how it is to be run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from asyncflow.options import RetryOn, TaskOptions
+
+
+class Kind(StrEnum):
+    """What is done with what the body returns."""
+
+    FUNCTION = "function"  #: it is the result
+    COMMAND = "command"  #: it is run
+    PROMPT = "prompt"  #: it is handed to a backend that serves prompts
+    BLOCK = "block"  #: the body is a coroutine on the driver; it never travels
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that calls of one task share: the function and how to run it."""
+
+    function: Callable[..., Any]
+    kind: Kind
+    name: str
+    cores: int = 1
+    devices: int = 0
+    retries: int = 0
+    retry_delay: float = 0.0
+    retry_on: RetryOn | None = None
+    timeout: float | None = None
+    shell: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    capture: str | None = None
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], kind: Kind, name: str, options: TaskOptions, capture: str) -> "Recipe":
+        """The recipe of a decorated `function` with these `options`; `capture` is where captured output would go."""
+        return cls(
+            function=function,
+            kind=kind,
+            name=name,
+            cores=options.cores,
+            devices=int(options.resources.get("gpu", 0)),
+            retries=options.retries,
+            retry_delay=options.retry_delay,
+            retry_on=options.retry_on,
+            timeout=options.timeout,
+            shell=options.shell,
+            env=dict(options.env),
+            cwd=options.cwd,
+            capture=capture if options.capture_stdio else None,
+        )
