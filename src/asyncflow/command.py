@@ -51,7 +51,9 @@ class Guardian:
         with self._lock:
             program, self._program = self._program, None
         if program is not None and program.stdin is not None:
-            program.stdin.close()
+            with suppress(OSError):  # it has gone already
+                program.stdin.write(".\n")  # closing is not enough: a process forked meanwhile has the pipe open too
+                program.stdin.close()
             program.wait()
 
     def _write(self, line: str) -> None:

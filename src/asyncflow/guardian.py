@@ -1,7 +1,7 @@
 """A small program that ends the commands of a worker when the worker itself is killed.
 
-It reads ``+PGID`` and ``-PGID`` lines; when its input closes, because the worker has gone however it went, it sends
-TERM and then KILL to the process groups that are left. Run by path, so that it imports the standard library only.
+It reads ``+PGID`` and ``-PGID`` lines; at a line ``.``, or when its input closes because the worker has gone however it
+went, it sends TERM and then KILL to the process groups that are left. Run by path, so that it imports the standard library only.
 """
 
 import os
@@ -28,6 +28,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # meant for the worker; the end of input is what counts here
     groups: set[int] = set()
     for line in sys.stdin:
+        if line[0] == ".":
+            break
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
     groups = send(groups, signal.SIGTERM)
     deadline = time.monotonic() + 2.0

@@ -148,16 +148,17 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         if self._executor is None:
             raise RuntimeError("the backend is closed")
         if not self._by_process:
-            self._executor.submit(self._run_here, work)
+            self._executor.submit(self._run_here, [work])
         elif work.node.kind is not Kind.FUNCTION:
             if self._helpers is None:
                 self._helpers = ThreadPoolExecutor(self._cores, thread_name_prefix="asyncflow-commands")
-            self._helpers.submit(self._run_here, work)
+            self._helpers.submit(self._run_here, [work])
         else:
             self._run_there(work)
 
-    def _run_here(self, work: Work | None) -> None:
+    def _run_here(self, first: list[Work]) -> None:
         """Run calls in this thread for as long as there are any."""
+        work: Work | None = first.pop()  # the executor keeps its arguments to the end, and with them values
         while work is not None:
             node = work.node
             recipe = node.recipe
