@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from textwrap import dedent
 
 import psutil
 import pytest
@@ -54,6 +55,12 @@ def _open_files():
 
 def _children():
     return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: looking through it after each test would take half of the suite's time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +133,15 @@ async def any_flow(request):
     """An engine on every backend that runs bodies."""
     async with open_engine(request.param) as flow:
         yield flow
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a configuration, and say where it is."""
+
+    def _write(text):
+        file = tmp_path / "test.yaml"
+        file.write_text(dedent(text), encoding="utf-8")
+        return str(file)
+
+    return _write

@@ -49,16 +49,16 @@ async def far(request):
         assert await asyncio.wait_for(flow.function_task(identity)("alive"), 20) == "alive"
 
 
-@pytest.mark.parametrize("returned", [None, "", "   ", []], ids=repr)
-async def test_a_body_that_returns_no_command(alive, returned):
+async def test_a_body_that_returns_no_command(alive):
     """An executable task whose body returns None or nothing fails with its name and the remedy."""
 
     @alive.executable_task
-    def forgot():
+    def forgot(returned):
         return returned
 
-    with pytest.raises(EmptyBodyError, match=r"'forgot' returned .*return a list of arguments or a non-empty command"):
-        await forgot()
+    for returned in (None, "", "   ", []):
+        with pytest.raises(EmptyBodyError, match=r"'forgot' returned .*return a list of arguments or a non-empty comm"):
+            await forgot(returned)
 
 
 async def test_a_string_that_does_not_parse(alive):
@@ -292,35 +292,33 @@ async def test_output_that_is_no_text(alive):
     assert await run() == "a\ufffdb"
 
 
-@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (15, "SIGTERM"), (11, "SIGSEGV")])
-async def test_a_command_killed_by_a_signal(alive, number, name):
+async def test_a_command_killed_by_a_signal(alive):
     """The error names the signal; `returncode` is negative, as in subprocess."""
 
     @alive.executable_task(shell=True)
-    def run():
+    def run(number):
         return f"kill -{number} $$"
 
-    with pytest.raises(CommandError, match=f"was killed by {name}") as caught:
-        await run()
-    assert caught.value.returncode == -number
+    for number, name in ((9, "SIGKILL"), (15, "SIGTERM"), (11, "SIGSEGV")):
+        with pytest.raises(CommandError, match=f"was killed by {name}") as caught:
+            await run(number)
+        assert caught.value.returncode == -number
 
 
-@pytest.mark.parametrize(
-    "original", [SystemExit(1), KeyboardInterrupt(), BaseException("base"), GeneratorExit()], ids=repr
-)
 @pytest.mark.parametrize("kind", ["function_task", "executable_task", "block"])
-async def test_a_body_that_raises_what_ends_programs(alive, kind, original):
+async def test_a_body_that_raises_what_ends_programs(alive, kind):
     """SystemExit, KeyboardInterrupt and other BaseExceptions fail the call with TaskExitError, of whatever kind."""
+    for original in (SystemExit(1), KeyboardInterrupt(), BaseException("base"), GeneratorExit()):
 
-    def body():
-        raise original
+        def body(original=original):
+            raise original
 
-    async def block():
-        raise original
+        async def block(original=original):
+            raise original
 
-    with pytest.raises(TaskExitError) as caught:
-        await getattr(alive, kind)(block if kind == "block" else body)()
-    assert type(caught.value.__cause__) is type(original)
+        with pytest.raises(TaskExitError) as caught:
+            await getattr(alive, kind)(block if kind == "block" else body)()
+        assert type(caught.value.__cause__) is type(original)
 
 
 async def test_wrong_arguments_are_the_callees_error(alive):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncflow import CommandError, TaskState, WorkflowEngine
-from asyncflow.command import parse_command
+from asyncflow.command import Guardian, parse_command
 from asyncflow.errors import EmptyBodyError
 from conftest import IN_PROCESS
 from gates import Gate, Notes, is_alive, until
@@ -383,3 +383,12 @@ async def test_a_process_forked_after_a_command_does_not_hold_up_the_end(process
     await one()
     async with asyncio.timeout(10):
         await process_flow.shutdown()
+
+
+def test_a_closed_guardian_is_not_started_again():
+    """A command that ends while its worker closes leaves no program behind: the leak check would see it."""
+    guardian = Guardian()
+    guardian.close()
+    guardian.forget(1)
+    guardian.watch(1)
+    assert guardian._program is None

@@ -37,6 +37,7 @@ class Guardian:
     def __init__(self) -> None:
         self._program: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
+        self._closed = False
 
     def watch(self, group: int) -> None:
         """End `group` if this process dies before `forget`."""
@@ -50,6 +51,7 @@ class Guardian:
         """End what is still watched, and the program."""
         with self._lock:
             program, self._program = self._program, None
+            self._closed = True
         if program is not None and program.stdin is not None:
             with suppress(OSError):  # it has gone already
                 program.stdin.write(".\n")  # closing is not enough: a process forked meanwhile has the pipe open too
@@ -58,6 +60,8 @@ class Guardian:
 
     def _write(self, line: str) -> None:
         with self._lock:
+            if self._closed:  # a command that `close` has just ended says so
+                return
             if self._program is None:
                 command = [sys.executable, "-I", "-S", guardian.__file__]
                 self._program = subprocess.Popen(

@@ -1,7 +1,8 @@
 """A small program that ends the commands of a worker when the worker itself is killed.
 
-It reads ``+PGID`` and ``-PGID`` lines; at a line ``.``, or when its input closes because the worker has gone however it
-went, it sends TERM and then KILL to the process groups that are left. Run by path, so that it imports the standard library only.
+It reads ``+PGID`` and ``-PGID`` lines. At a line ``.``, or when its input closes because the worker has gone however it
+went, it sends TERM and then KILL to the process groups that are left. Run by path, so that it imports the standard
+library only.
 """
 
 import os
