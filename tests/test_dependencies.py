@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from asyncflow import ConcurrentExecutionBackend, TaskState, WorkflowEngine
-from conftest import IN_PROCESS
 from gates import Gate, Notes, on_scheduler, until
 
 
