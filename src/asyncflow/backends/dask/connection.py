@@ -79,8 +79,7 @@ class Connection:
                 f"no connection to the scheduler at {target.address} within {target.timeout:g} s ({error}); check "
                 "that it runs, that the address is right, and that the TLS files are its own"
             ) from error
-        if target.is_ours:
-            tune_stream(self._client.scheduler_comm)
+        tune_stream(self._client.scheduler_comm)  # the client is ours wherever it connects to
         self.dashboard_link = self._find_dashboard()
         self._plugin = f"asyncflow-{self._client.id}"
         self._client.subscribe_topic(self._plugin, self._on_event)
