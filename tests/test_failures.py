@@ -155,6 +155,31 @@ async def test_an_exception_that_cannot_be_pickled_arrives_as_text(dask_flow, pr
         assert "in fail_here" in error.traceback_text
 
 
+class Speechless(Exception):
+    """An exception whose text cannot be made."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+async def test_an_exception_that_cannot_be_printed_hurts_nobody_else(any_flow):
+    """It comes out, its dependents fail, and the engine goes on."""
+
+    @any_flow.function_task
+    def fail_here():
+        raise Speechless
+
+    @any_flow.function_task
+    def identity(value):
+        return value
+
+    first = fail_here()
+    second = identity(first)
+    assert type(await error_of(second)) is DependencyFailureError
+    assert "Speechless" in type(await error_of(first)).__name__
+    assert await identity(1) == 1
+
+
 async def test_an_unpicklable_exception_is_tried_again_like_any_other(any_flow):
     """`retries` count for an exception that cannot travel; the last attempt tells."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncflow.call import RemoteFailure
 from asyncflow.errors import DependencyFailureError
-from asyncflow.failures import unpack
+from asyncflow.failures import told, unpack
 from asyncflow.futures import TaskFuture, is_here
 from asyncflow.ledger import Ledger
 from asyncflow.node import Node, Outcome
@@ -178,8 +178,8 @@ def dependency_error(node: Node, upstream: Node, error: BaseException | None) ->
 
 def _way_error(node: Node, root: BaseException | None) -> DependencyFailureError:
     way = " <- ".join([node.name, *node.way])
-    told = f": {type(root).__name__}: {root}" if root is not None else ""
-    return DependencyFailureError(f"cannot run {node.name!r} due to dependency failure: {way}{told}", node.way, root)
+    cause = f": {told(root)}" if root is not None else ""
+    return DependencyFailureError(f"cannot run {node.name!r} due to dependency failure: {way}{cause}", node.way, root)
 
 
 def opened(error: BaseException | None) -> BaseException:

@@ -47,13 +47,19 @@ def unpack(chain: Sequence[PackedError]) -> BaseException:
     return errors[0]
 
 
+def told(error: BaseException | None) -> str:
+    """Type and text of `error` in one line; the text is a user's method, and may itself fail."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__} (its text cannot be made)"
+
+
 def carried(error: BaseException, name: str) -> BaseException:
     """`error` itself where an asyncio future can carry it, else a `TaskExitError` caused by it."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    text = (
-        f"task {name!r} raised {type(error).__name__}({error}), which no future can carry; raise an Exception instead"
-    )
+    text = f"task {name!r} raised what no future can carry ({told(error)}); raise an Exception instead"
     wrapped = TaskExitError(text)
     wrapped.__cause__ = error
     return wrapped
@@ -74,7 +80,7 @@ def _pickled(error: BaseException) -> bytes | None:
         except Exception:  # noqa: S112 - the other way may do, and text always does
             continue
         # Many exceptions pickle and then open as something else, as their constructors want other arguments.
-        if type(copy).__qualname__ == type(error).__qualname__ and str(copy) == str(error):
+        if type(copy).__qualname__ == type(error).__qualname__ and told(copy) == told(error):
             return data
     return None
 

@@ -5,6 +5,7 @@ import itertools
 import logging
 import uuid
 
+from asyncflow.failures import told
 from asyncflow.node import Node
 from asyncflow.states import TaskState
 
@@ -67,7 +68,7 @@ class Ledger:
         elif node.cause != node.key:
             return
         elif len(self._unseen) < _MAX_UNSEEN:
-            self._unseen[node.key] = f"task {node.name!r} failed and nobody awaited it: {type(error).__name__}: {error}"
+            self._unseen[node.key] = f"task {node.name!r} failed and nobody awaited it: {told(error)}"
         else:
             self._unseen_dropped += 1
 
