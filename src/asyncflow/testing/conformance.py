@@ -30,7 +30,7 @@ class BackendConformance(Harness):
 
     Values, dependencies, failures, cancelling, commands, prompts, refusals, states and closing are tested through
     `WorkflowEngine`, as users see them. Nothing is skipped: tests that do not apply are not collected. Give the backend
-    two workers at least: some tests hold one while they look at another.
+    two workers at least, beside those that only wait for inputs: some tests hold one while they look at another.
 
     Attributes
     ----------
