@@ -1,28 +1,12 @@
 """Futures found in arguments and exchanged for values: the plain functions, over all kinds of nesting."""
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncflow.arguments import Ref, fill, replace
-
-
-class Pair(NamedTuple):
-    """A named tuple as users pass them."""
-
-    left: Any
-    right: Any
-
-
-@dataclass
-class Setup:
-    """A dataclass as users pass them."""
-
-    seed: int
-    label: str = "x"
-    parts: list = field(default_factory=list)
+from shapes import Pair, Setup
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,12 @@
 import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import pytest
 
 from asyncflow import ConcurrentExecutionBackend, TaskState, WorkflowEngine
 from gates import Gate, Notes, on_scheduler, until
-
-
-class Pair(NamedTuple):
-    """A named tuple as users pass them."""
-
-    left: Any
-    right: Any
-
-
-@dataclass
-class Setup:
-    """A dataclass as users pass them."""
-
-    seed: int
-    label: str = "x"
-    parts: list = field(default_factory=list)
+from shapes import Pair, Setup
 
 
 async def test_a_future_arrives_as_its_value_anywhere_in_the_arguments(any_flow):

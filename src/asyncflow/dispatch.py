@@ -41,7 +41,7 @@ class Dispatch:
         self.uid = uid
         self.backends = {backend.name: backend for backend in backends}
         self.default = backends[0]
-        self.ledger = Ledger(uid)
+        self.ledger = Ledger()
         self.crossing = Crossing()
         self._blocks = blocks
         self._batch = Batch(self._flush)

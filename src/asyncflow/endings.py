@@ -218,6 +218,7 @@ def by_backend(nodes: Iterable[Node]) -> dict[Any, list[Node]]:
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread; None where none does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -32,7 +32,8 @@ from typing import Any, TypeVar
 E = TypeVar("E", bound=BaseException)
 
 
-def _rebuild(cls: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
+def rebuild(cls: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
+    """An exception of `cls` without calling its constructor, which may want other arguments."""
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(facts)
@@ -44,7 +45,7 @@ class AsyncflowError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive pickling whatever the constructor takes: facts are attributes."""
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         """The message (KeyError, a base of one class, would show its repr)."""

@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 import cloudpickle
 from tblib import Traceback
 
-from asyncflow.errors import RemoteError, TaskExitError
+from asyncflow.errors import RemoteError, TaskExitError, rebuild
 
 _MAX_CHAIN = 16  # causes of causes; more tells nobody anything
 
@@ -111,14 +111,7 @@ def _own_way(error: BaseException) -> Any:
 
 
 def _bare(error: BaseException) -> Any:
-    return _rebuild, (type(error), error.args, dict(error.__dict__))
-
-
-def _rebuild(cls: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(facts)
-    return error
+    return rebuild, (type(error), error.args, dict(error.__dict__))
 
 
 def _unpack_one(link: PackedError) -> BaseException:

@@ -17,9 +17,9 @@ _MAX_UNSEEN = 1000  # enough to read; a campaign of a million failures must not 
 class Ledger:
     """Numbers calls, knows the unfinished ones, and remembers failures until somebody asks for them."""
 
-    def __init__(self, uid: str) -> None:
-        # Never the id alone: users choose it, and two engines may share a scheduler, where equal keys are one task.
-        self._stem = uuid.uuid5(uuid.uuid4(), uid).hex[:10]
+    def __init__(self) -> None:
+        # Not the engine's id: users choose that, and on a scheduler that two engines share equal keys are one task.
+        self._stem = uuid.uuid4().hex[:10]
         self._numbers = itertools.count(1)
         self._unfinished: dict[str, Node] = {}
         self._unseen: dict[str, str] = {}

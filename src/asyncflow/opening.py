@@ -59,8 +59,15 @@ class Opening(Generic[E]):
         await self._made.__aexit__(kind, error, trace)
 
     async def _open(self) -> E:
-        self._warn_of_unused_config()
-        settings, backends = await asyncio.to_thread(self._prepare)  # reads files, and may have dask to import
+        config = self._config if self._config is not None else environment_config()
+        if self._backend is not None and config is not None:
+            warnings.warn(
+                f"the configuration {config!r} is not used: the script gives create() a backend of its own; drop "
+                "backend= to let the configuration decide",
+                stacklevel=3,
+            )
+            config = None
+        settings, backends = await asyncio.to_thread(self._prepare, config)  # reads files, and may have dask to import
         started: list[ExecutionBackend] = []
         try:
             for backend in backends:
@@ -72,18 +79,8 @@ class Opening(Generic[E]):
             raise
         return self._make(self._uid, self._work_dir, backends, settings, self._close_timeout)
 
-    def _warn_of_unused_config(self) -> None:
-        unused = self._config if self._config is not None else environment_config()
-        if self._backend is not None and unused is not None:
-            warnings.warn(
-                f"the configuration {unused!r} is not used: the script gives create() a backend of its own; drop "
-                "backend= to let the configuration decide",
-                stacklevel=4,
-            )
-
-    def _prepare(self) -> tuple["Settings", list[ExecutionBackend]]:
-        config = self._config if self._config is not None else environment_config()
-        settings = load_settings(config if self._backend is None else None)
+    def _prepare(self, config: Config | None) -> tuple["Settings", list[ExecutionBackend]]:
+        settings = load_settings(config)
         return settings, self._backends(settings)
 
     def _backends(self, settings: "Settings") -> list[ExecutionBackend]:

@@ -16,6 +16,7 @@ from asyncflow.backends.dask.connection import Connection
 from asyncflow.backends.dask.graph import Packed, needs_of
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.config import Settings, load_settings
+from asyncflow.endings import running_loop
 from asyncflow.node import Node
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import dump_arguments
@@ -160,7 +161,7 @@ class DaskExecutionBackend(ExecutionBackend):
             return
         closing = thread.run(self._close())
         closing.add_done_callback(lambda _: thread.stop())
-        if not thread.is_current and not _in_loop():
+        if not thread.is_current and running_loop() is None:
             thread.join(5.0)
 
     @cached_property
@@ -194,11 +195,3 @@ class DaskExecutionBackend(ExecutionBackend):
 def _import_paths() -> list[str]:
     """Where this process imports from, the script's directory first; relative entries made absolute."""
     return [str(Path(path).absolute()) for path in sys.path if not path.endswith(".zip")]
-
-
-def _in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

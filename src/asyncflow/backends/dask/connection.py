@@ -45,7 +45,7 @@ class Connection:
         self._thread = thread
         self._target = target
         self._backend = backend
-        self._plugin = f"asyncflow-{id(self):x}"
+        self._plugin = ""  # named after the client, when there is one
         self._client: Any = None
         self._settled: list[tuple[Node, Outcome]] = []
         self._finished: list[Node] = []
