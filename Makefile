@@ -28,6 +28,7 @@ imports: $(VENV)/ready  ## which way the arrows run
 	$(BIN)/lint-imports
 
 unit: $(VENV)/ready  ## the test suite
+	ci/slurm/install
 	$(BIN)/pytest $(PYTEST)
 
 oldest: $(OLDEST_VENV)/ready  ## the test suite with the oldest dask that is promised

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from blockbuster import BlockBuster
 
+import slurm as real_slurm
 from asyncflow import ConcurrentExecutionBackend, WorkflowEngine
 
 #: Threads that distributed, dask and asyncio keep for the life of a process or loop.
@@ -78,7 +79,8 @@ def nothing_left_behind():
 @pytest.fixture(autouse=True)
 def no_blocking_call_on_the_users_loop() -> Iterator[BlockBuster]:
     """A blocking call of ours on the user's loop fails the test; Dask's own thread and bodies may block."""
-    buster = BlockBuster("asyncflow")
+    # Stand-ins belong to the test, which may look at their files while nothing else runs.
+    buster = BlockBuster("asyncflow", excluded_modules=["asyncflow.testing"])
     for function in buster.functions.values():
         function.can_block_in("asyncflow/backends/dask/thread.py", "_run")
         function.can_block_in("asyncflow/loops.py", "run")
@@ -145,3 +147,26 @@ def write(tmp_path):
         return str(file)
 
     return _write
+
+
+@pytest.fixture(scope="session")
+def slurm_box():
+    """A Slurm of this session's own, of four nodes; tests ask for `slurm`."""
+    real_slurm.demand()
+    box = real_slurm.Slurm()
+    try:
+        box.start()
+        yield box
+    finally:
+        box.wipe()
+
+
+@pytest.fixture
+def slurm(slurm_box, monkeypatch):
+    """A Slurm that the commands of this process and its children find; the test leaves its queue empty."""
+    slurm_box.start()  # what an earlier test killed
+    for name, value in slurm_box.env.items():
+        monkeypatch.setenv(name, value)
+    yield slurm_box
+    left = slurm_box.left_over()
+    assert not left, f"left in Slurm: {left}"
