@@ -11,6 +11,7 @@
     ├── RefusedError                 no declared pool can ever run the task
     ├── SerializationError           a function or an argument cannot be pickled                  (also TypeError)
     ├── StartError                   a cluster did not come up
+    │   └── SubmitError              the queueing system refused a job
     ├── TaskError                    the body of one task went wrong
     │   ├── CommandError             a command exited non-zero or was killed
     │   │   └── CommandNotFoundError there is no such program, or no such working directory
@@ -21,8 +22,10 @@
     │   └── TaskTimeoutError         the body took longer than its timeout                        (also TimeoutError)
     ├── DependencyFailureError       something the task depends on failed
     └── LostError                    the machinery failed, not the task
+        ├── PoolError                no job of a pool lives, and no other is submitted
         ├── SchedulerLostError       the connection to the scheduler is gone
         └── WorkerLostError          the workers that ran the task died
+            └── WalltimeError        their jobs reached their walltime
 
 Errors of users' own code are not here: they come out as they went in.
 """
@@ -125,6 +128,31 @@ class SerializationError(AsyncflowError, TypeError):
 
 class StartError(AsyncflowError):
     """A cluster did not come up."""
+
+
+class SubmitError(StartError):
+    """The queueing system refused a job, or has no such command here.
+
+    Attributes
+    ----------
+    command : list of str
+        What was run.
+    returncode : int or None
+        Its exit status; None where it could not be run at all.
+    stderr : str
+        What it said.
+    pool : str
+        The pool that the job was for.
+    """
+
+    def __init__(
+        self, message: str, command: list[str] | None = None, returncode: int | None = None, stderr: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.command = command or []
+        self.returncode = returncode
+        self.stderr = stderr
+        self.pool = ""
 
 
 class TaskError(AsyncflowError):
@@ -234,6 +262,26 @@ class LostError(AsyncflowError):
     """The machinery failed, not the task."""
 
 
+class PoolError(LostError):
+    """No job of a pool lives, and no other is submitted: its jobs died too quickly, one after the other.
+
+    Attributes
+    ----------
+    pool : str
+        Its name.
+    jobs : list of str
+        The ids of those jobs.
+    log : str
+        The last lines of the log of the last of them.
+    """
+
+    def __init__(self, message: str, pool: str = "", jobs: list[str] | None = None, log: str = "") -> None:
+        super().__init__(message)
+        self.pool = pool
+        self.jobs = jobs or []
+        self.log = log
+
+
 class SchedulerLostError(LostError):
     """The connection to the scheduler is gone, and with it what was unfinished."""
 
@@ -248,6 +296,14 @@ class WorkerLostError(LostError):
     def __init__(self, message: str, worker: str = "") -> None:
         super().__init__(message)
         self.worker = worker
+
+
+class WalltimeError(WorkerLostError):
+    """The jobs that ran the task reached their walltime, in seconds, before it was finished."""
+
+    def __init__(self, message: str, worker: str = "", walltime: float = 0.0) -> None:
+        super().__init__(message, worker)
+        self.walltime = walltime
 
 
 def with_cause(error: E, cause: BaseException | None) -> E:

@@ -57,6 +57,12 @@ class TaskOptions(BaseModel):
     of its own, for that variable is read once for a process.
     """
 
+    pool: Annotated[str, Field(min_length=1)] | None = None
+    """The pool of workers that runs it, where the configuration names pools; the first that can, by default."""
+
+    lost_retries: Annotated[int, Field(ge=0)] = 3
+    """How often it is begun again after the worker that ran it was lost, or cut off by its walltime."""
+
     after: Any = ()
     """Futures that must have finished before it begins; their values are not passed."""
 

@@ -1,5 +1,6 @@
 """Durations and sizes as people write them: ``10m``, ``"02:00:00"``, ``120GB``."""
 
+import math
 import re
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -52,6 +53,14 @@ def size(value: object) -> int:
         raise ValueError(f"{value!r} is not a size; write bytes, 512MB, 120GB or 4GiB")
     number, prefix, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** (" kmgtp".index(prefix.lower() or " ")))
+
+
+def clock(seconds: float, *, days: bool = True) -> str:
+    """`seconds`, rounded up, as batch systems write them: ``02:00:00``, with `days` ``1-12:00:00``."""
+    minutes, secs = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    day, hours = divmod(hours, 24) if days else (0, hours)
+    return (f"{day}-" if day else "") + f"{hours:02d}:{minutes:02d}:{secs:02d}"
 
 
 def show_size(count: float) -> str:

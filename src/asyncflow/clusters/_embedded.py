@@ -14,7 +14,8 @@ from distributed import Scheduler, Worker
 
 from asyncflow.clusters._shape import Shape
 from asyncflow.errors import StartError
-from asyncflow.queues.scheduler import LOCAL, start_scheduler
+from asyncflow.queues.dashboards import LOCAL
+from asyncflow.queues.scheduler import start_scheduler
 from asyncflow.queues.target import Cluster, Target
 from asyncflow.queues.tls import as_plain, make_security
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from asyncflow.clusters._shape import Shape, shape_of
 from asyncflow.options import Duration
+from asyncflow.queues.dashboards import DashboardAddress
 from asyncflow.queues.pools import Pool
 from asyncflow.queues.settings import ClusterSettings
 from asyncflow.queues.target import Cluster
@@ -30,16 +31,6 @@ def _memory_limit(value: object) -> int | float | Literal["auto"] | None:
     if limit < 0:
         raise ValueError(f"{value!r} is not a memory limit; write 4GB, 0.5 (half of this machine), auto or 0 (none)")
     return limit
-
-
-def _dashboard_address(value: object) -> object:
-    """``host:port``; a port alone listens on 127.0.0.1, where LocalCluster would open it to the network."""
-    if value is None:
-        return None
-    host, _, port = str(value).strip().rpartition(":")
-    if isinstance(value, bool) or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{value!r} is not an address to listen on; write ':8787', '0.0.0.0:8787' (everybody) or null")
-    return f"{host or '127.0.0.1'}:{port}"
 
 
 MemoryLimit = Annotated[
@@ -73,7 +64,7 @@ class Config(ClusterSettings):
     scheduler_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """The scheduler's port; 0 takes a free one."""
 
-    dashboard_address: Annotated[str | None, BeforeValidator(_dashboard_address)] = "127.0.0.1:0"
+    dashboard_address: DashboardAddress = "127.0.0.1:0"
     """Where the dashboard listens: ``:8787`` is this machine only, ``0.0.0.0:8787`` everybody, null nobody."""
 
     local_directory: str | None = None

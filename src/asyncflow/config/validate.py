@@ -113,7 +113,7 @@ def _about_a_key(finding: Any) -> bool:
 def _sentence(model: type[BaseModel], place: Place, group: list[Any]) -> str:
     finding = group[0]
     if finding["type"] == "extra_forbidden":
-        return unknown_key(str(place[-1]), _keys_at(model, place[:-1]))
+        return _outdated(model, place) or unknown_key(str(place[-1]), _keys_at(model, place[:-1]))
     if finding["type"] == "missing":
         return f"is missing; give {place[-1]}:"
     wanted = [_WANTED[each["type"]].format(**each.get("ctx", {})) for each in group if each["type"] in _WANTED]
@@ -134,13 +134,23 @@ def _nearest(finding: Any) -> str:
     return f"; {hint}" if hint else ""
 
 
+def _outdated(model: type[BaseModel], place: Place) -> str | None:
+    """What to write instead of a key that the model knows to have been valid once, or elsewhere."""
+    key = str(place[-1])
+    found = [each.instead[key] for each in _models_at(model, place[:-1]) if key in getattr(each, "instead", {})]
+    return f"{key!r} is no key of this kind; {found[0]}" if found else None
+
+
 def _keys_at(model: type[BaseModel], place: Place) -> set[str]:
     """The keys that are valid at `place` of `model`."""
+    return {name for each in _models_at(model, place) for name in each.model_fields}
+
+
+def _models_at(model: type[BaseModel], place: Place) -> list[Any]:
     annotations: list[Any] = [model]
     for part in place:
         annotations = [inner for annotation in annotations for inner in _inside(annotation, part)]
-    models = [each for annotation in annotations for each in _alternatives(annotation) if _is_model(each)]
-    return {name for each in models for name in each.model_fields}
+    return [each for annotation in annotations for each in _alternatives(annotation) if _is_model(each)]
 
 
 def _inside(annotation: Any, part: str | int) -> Iterator[Any]:

@@ -1,11 +1,14 @@
-"""Shapes of workers, and whether a task fits one."""
+"""Shapes of workers, whether a task fits one, and which pool runs it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asyncflow.options import TaskOptions
-from asyncflow.suggest import did_you_mean
+from asyncflow.suggest import did_you_mean, one_of
 from asyncflow.units import show_size
+
+#: How much of its own pool each worker declares: tasks take one of it, and so never wait for it.
+PLENTY = 2**40
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,15 @@ class Pool:
     name : str
         What the configuration calls it.
     workers : int
-        How many there are.
+        How many there are, or may be.
     cores : int
         Threads of each worker.
     memory : int or None
         Bytes of each worker; None where no limit is set.
     resources : mapping of str to float
         Abstract resources that each worker declares.
+    is_named : bool
+        Whether the configuration named it, so that tasks can ask for it; else it is the only one.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Pool:
     cores: int
     memory: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
+    is_named: bool = False
 
     def lack(self, options: TaskOptions) -> str | None:
         """What of `options` one worker of this pool can never give; None where it fits."""
@@ -50,7 +56,37 @@ class Pool:
         return None
 
 
+def pool_resource(pool: str) -> str:
+    """The resource by which the scheduler knows the workers of `pool`."""
+    return f"pool-{pool}"
+
+
 def refusal(pools: Iterable[Pool], options: TaskOptions) -> str | None:
     """Why no pool can ever run a task with `options`; None where one can, or where no pool is declared."""
-    lacks = [pool.lack(options) for pool in pools]
+    asked = _asked(pools, options)
+    if asked is None:
+        names = [pool.name for pool in pools]
+        hint = " ".join(filter(None, [did_you_mean(options.pool or "", names), one_of(names)]))
+        return f"asks for the pool {options.pool!r}, which the configuration does not name; {hint}"
+    lacks = [pool.lack(options) for pool in asked]
     return "; ".join(filter(None, lacks)) if lacks and all(lacks) else None
+
+
+def route(pools: Sequence[Pool], options: TaskOptions) -> str | None:
+    """The one pool that runs a task with `options`; None where its needs alone decide which worker takes it.
+
+    A task that asks for a declared resource goes to whichever pool has it; one that does not stays in the first pool
+    that is large enough, so that the workers of special pools are kept for what needs them.
+    """
+    if len(pools) < 2:
+        return None
+    fitting = [pool.name for pool in _asked(pools, options) or () if pool.lack(options) is None]
+    return fitting[0] if fitting and (len(fitting) == 1 or not options.resources) else None
+
+
+def _asked(pools: Iterable[Pool], options: TaskOptions) -> list[Pool] | None:
+    """The pools that may run it by name; None where it names one that does not exist."""
+    named = [pool for pool in pools if pool.is_named]
+    if options.pool is None or not named:
+        return list(pools)
+    return [pool for pool in named if pool.name == options.pool] or None

@@ -8,6 +8,8 @@ from typing import Any
 import dask
 from distributed import Scheduler, SchedulerPlugin, Security
 
+from asyncflow.queues.dashboards import LOCAL
+
 #: Messages that each stream of the scheduler remembers; Dask's thousand make memory grow for 40,000 tasks.
 STREAM_LOG_LENGTH = 10
 
@@ -21,10 +23,6 @@ _CONFIG: Mapping[str, Any] = {
     "distributed.admin.low-level-log-length": STREAM_LOG_LENGTH,
     "distributed.scheduler.dashboard.tasks.task-stream-length": TASK_STREAM_LENGTH,
 }
-
-
-#: Where what nobody asked to see listens: this machine only; Dask's default is every interface.
-LOCAL = "127.0.0.1:0"
 
 
 class _Streams(SchedulerPlugin):  # type: ignore[misc]

@@ -20,7 +20,7 @@ from asyncflow.endings import running_loop
 from asyncflow.node import Node
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import dump_arguments
-from asyncflow.queues.pools import Pool, refusal
+from asyncflow.queues.pools import Pool, refusal, route
 from asyncflow.queues.settings import ClusterSettings
 from asyncflow.queues.target import Cluster, foreign_target
 
@@ -81,6 +81,7 @@ class DaskExecutionBackend(ExecutionBackend):
         self._thread: DaskThread | None = None
         self._connection: Connection | None = None
         self._cluster: Cluster | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._count_cores = False
 
     @property
@@ -115,7 +116,8 @@ class DaskExecutionBackend(ExecutionBackend):
         arguments, pieces = dump_arguments(
             node.recipe.function, node.args, node.kwargs, lambda index: Ref(first + index)
         )
-        needs = needs_of(node.options, count_cores=self._count_cores)
+        pool = route(self._resolved.pools, node.options) if self._foreign is None else None
+        needs = needs_of(node.options, count_cores=self._count_cores, pool=pool)
         node.packed = Packed(recipe, arguments, pieces, [each.key for each in node.upstream], needs)
         node.args, node.kwargs = (), {}
 
@@ -172,6 +174,7 @@ class DaskExecutionBackend(ExecutionBackend):
         return _Resolved(kind, config, kind.pools(config))
 
     async def _open(self, thread: DaskThread) -> None:
+        self._opening = asyncio.current_task()
         if self._foreign is None:
             resolved = self._resolved
             self._cluster = await resolved.kind.open_cluster(resolved.config)
@@ -182,6 +185,9 @@ class DaskExecutionBackend(ExecutionBackend):
         await self._connection.open(_import_paths())
 
     async def _close(self) -> None:
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait([self._opening])  # it takes back what it has begun: jobs, for instance
         connection, cluster = self._connection, self._cluster
         self._cluster = None
         try:

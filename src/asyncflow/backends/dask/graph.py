@@ -9,12 +9,15 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from asyncflow.backends.dask.remote import open_large, run
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import Piece
+from asyncflow.queues.losses import GRANTED
+from asyncflow.queues.pools import pool_resource
 
 
 class Needs(NamedTuple):
     """What sets calls of one layer apart from those of another."""
 
     priority: int = 0
+    lost_retries: int | None = None
     resources: tuple[tuple[str, float], ...] = ()
 
 
@@ -28,8 +31,8 @@ class Packed(NamedTuple):
     needs: Needs
 
 
-def needs_of(options: TaskOptions, *, count_cores: bool) -> Needs:
-    """The Dask annotations that `options` mean.
+def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None) -> Needs:
+    """The Dask annotations that `options` mean, and those of the `pool` that is to run the call.
 
     Where nobody asks for more than one core, calls carry no restriction: with one, the scheduler hands out all of a
     fan-out at once instead of keeping it back for whoever is free (`is_rootish` in distributed's scheduler).
@@ -39,7 +42,10 @@ def needs_of(options: TaskOptions, *, count_cores: bool) -> Needs:
         resources["cores"] = options.cores
     if options.memory:
         resources["memory"] = options.memory
-    return Needs(options.priority, tuple(sorted(resources.items())))
+    if pool is not None:
+        resources[pool_resource(pool)] = 1
+    lost_retries = options.lost_retries if options.lost_retries != GRANTED else None
+    return Needs(options.priority, lost_retries, tuple(sorted(resources.items())))
 
 
 def build_graph(
@@ -79,6 +85,8 @@ def _annotations(need: Needs) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if need.priority:
         found["priority"] = need.priority
+    if need.lost_retries is not None:
+        found["lost_retries"] = need.lost_retries
     if need.resources:
         found["resources"] = dict(need.resources)
     return found

@@ -1,0 +1,160 @@
+"""A cluster whose workers are jobs of a queueing system, under a scheduler beside the script."""
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from asyncflow.errors import StartError
+from asyncflow.queues.dashboards import tunnel
+from asyncflow.queues.janitor import Janitor
+from asyncflow.queues.poolkeys import QueueSettings, SchedulerOptions
+from asyncflow.queues.queue import Queue
+from asyncflow.queues.run import RunDirectory
+from asyncflow.queues.system import QueueSystem
+from asyncflow.queues.target import Cluster, Target
+from asyncflow.queues.template import PoolPlan, Site, plan_pools
+
+logger = logging.getLogger("asyncflow")
+
+
+class QueuedCluster(Cluster):
+    """Scheduler here, workers in jobs.
+
+    Parameters
+    ----------
+    kind : str
+        Of the configuration.
+    system : QueueSystem
+        Where jobs are submitted.
+    config : QueueSettings
+        What holds for all pools.
+    plans : list of PoolPlan
+        The pools. The scheduler listens on the interface of the first, where its own options say nothing.
+    """
+
+    def __init__(self, kind: str, system: QueueSystem, config: QueueSettings, plans: list[PoolPlan]) -> None:
+        self._kind = kind
+        self._system = system
+        self._config = config
+        self._plans = plans
+        self._interface = plans[0].keys.interface
+        self._run: RunDirectory | None = None
+        self._janitor: Janitor | None = None
+        self._scaler: Any = None
+        self._scheduler: Any = None
+
+    async def start(self) -> None:
+        """Open the scheduler, submit the first jobs and wait for the first worker.
+
+        Raises
+        ------
+        StartError
+            When any of that fails.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self) -> None:
+        from asyncflow.queues.scaler import Scaler
+
+        config = self._config
+        self._run = run = RunDirectory.make(config.shared_temp_directory, self._kind)
+        security, tls = None, {}
+        if config.security == "tls":
+            from asyncflow.queues.tls import make_security
+
+            security = make_security()
+            tls = run.certify(security)
+        else:
+            warn_unprotected(self._kind)
+        self._scheduler = await listen(config.scheduler_options, self._interface, security)
+        address = self._scheduler.address
+        link = config.scheduler_options.dashboard_address
+        self.target = Target(address, security, is_ours=True, has_dashboard=link is not None)
+        self._janitor = Janitor(self._system, run)
+        queue = Queue(self._system, run.name, self._janitor, config.poll_interval, config.submit_interval)
+        site = Site(run.name, address, str(run.logs), tls)
+        logger.info("run %s: the scheduler listens on %s", run.name, address)
+        self._scaler = Scaler(self._scheduler, self._system, queue, self._plans, site, run)
+        await self._scaler.start(config.start_timeout)
+
+    async def close(self) -> None:
+        """Cancel the jobs, close the scheduler, leave nothing of the run but logs that somebody may want to read."""
+        scaler, self._scaler = self._scaler, None
+        janitor, self._janitor = self._janitor, None
+        run, self._run = self._run, None
+        are_cancelled = True
+        try:
+            are_cancelled = scaler is None or await scaler.close()
+        finally:
+            if self._scheduler is not None:
+                await self._scheduler.close(reason="asyncflow-shutdown")
+            if janitor is not None:
+                await asyncio.to_thread(janitor.dismiss if are_cancelled else janitor.leave)
+            if run is not None and are_cancelled:
+                keep = scaler is not None and scaler.has_failed_jobs
+                await asyncio.to_thread(run.remove, keep_logs=keep)
+
+
+def warn_unprotected(kind: str) -> None:
+    """Say what ``security: none`` means."""
+    warnings.warn(
+        f"security: none: whoever reaches the {kind} cluster's scheduler or workers can run code as you; drop that "
+        "line to have certificates made for each run",
+        stacklevel=2,
+    )
+
+
+async def listen(options: SchedulerOptions, interface: str | None, security: Any) -> Any:
+    """A running scheduler, its dashboard announced.
+
+    Raises
+    ------
+    StartError
+        When an address is taken, or the interface is not there.
+    """
+    from asyncflow.queues.scheduler import start_scheduler
+
+    host, interface = options.host, options.interface or (None if options.host else interface)
+    where: Mapping[str, Any] = {"interface": interface} if interface else {"host": host}
+    try:
+        scheduler = await start_scheduler(
+            security,
+            options.dashboard_address,
+            port=options.port,
+            protocol="tls" if security is not None else "tcp",
+            **where,
+        )
+    except (OSError, ValueError) as error:
+        place = f"{interface or host or 'all interfaces'}, port {options.port}"
+        raise StartError(
+            f"the scheduler could not listen on {place} ({error}); change interface: or scheduler_options:"
+        ) from error
+    announce(scheduler, options)
+    return scheduler
+
+
+def announce(scheduler: Any, options: SchedulerOptions) -> None:
+    """Log how to reach a dashboard that listens on this machine only."""
+    if options.dashboard_address is not None and options.dashboard_address.startswith("127.0.0.1"):
+        port = scheduler.http_server.port
+        logger.info("for the dashboard on your own machine: %s", tunnel(f"http://127.0.0.1:{port}/status"))
+
+
+def plans_of(kind: str, config: Any) -> list[PoolPlan]:
+    """The pools of `config`, each with the keys that stand beside ``pools:``; a flat one is called as its kind."""
+    if not config.pools:
+        return plan_pools({kind: config}, are_named=False)
+    return plan_pools({name: keys.over(config) for name, keys in config.pools.items()}, are_named=True)
+
+
+async def open_queued(kind: str, system: QueueSystem, config: Any, plans: list[PoolPlan]) -> Cluster:
+    """A cluster of `kind`, started."""
+    cluster = QueuedCluster(kind, system, config, plans)
+    await cluster.start()
+    return cluster

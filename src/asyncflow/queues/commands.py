@@ -1,0 +1,69 @@
+"""Running one command of a queueing system."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from asyncflow.errors import SubmitError
+
+#: Seconds after which a command of a queueing system is given up; controllers under load take many.
+PATIENCE = 120.0
+
+
+class Ran(NamedTuple):
+    """How a command ended; `returncode` is None where there is no such program, or it took too long."""
+
+    command: list[str]
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+    def __str__(self) -> str:
+        """``sbatch x.sh: exit status 1: sbatch: error: invalid partition specified: nosuch``."""
+        status = "" if self.returncode is None else f"exit status {self.returncode}: "
+        return f"{' '.join(self.command)}: {status}{' '.join((self.stderr or self.stdout).split())}"
+
+
+async def run(command: Sequence[str], stdin: bytes | None = None) -> Ran:
+    """Run `command` to its end, whatever comes of it.
+
+    It has a session of its own: Ctrl-C in the terminal is for the driver, which may just be cancelling its jobs.
+    """
+    argv = [str(word) for word in command]
+    try:
+        program = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        what = "no such command on PATH" if isinstance(error, FileNotFoundError) else str(error)
+        return Ran(argv, None, "", what)
+    try:
+        out, err = await asyncio.wait_for(program.communicate(stdin), PATIENCE)
+    except TimeoutError:
+        return Ran(argv, None, "", f"no answer within {PATIENCE:g} s")
+    finally:
+        if program.returncode is None:
+            with suppress(ProcessLookupError):
+                program.kill()
+            await program.wait()
+    return Ran(argv, program.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+async def submit(command: Sequence[str], stdin: bytes | None = None) -> str:
+    """What `command`, which submits a job, says.
+
+    Raises
+    ------
+    SubmitError
+        When it fails, with the command, its exit status and its standard error.
+    """
+    ran = await run(command, stdin)
+    if ran.returncode != 0:
+        text = f"the job was not submitted ({ran}); mend what it names in the configuration or the environment"
+        raise SubmitError(text, ran.command, ran.returncode, ran.stderr)
+    return ran.stdout

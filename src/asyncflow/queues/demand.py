@@ -1,0 +1,85 @@
+"""How much unfinished work there is for each pool, as the scheduler knows it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from asyncflow.queues.pools import Pool, pool_resource
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+    from distributed.scheduler import TaskState
+
+#: Seconds of work that are worth a worker: ten thousand tasks of a millisecond need no hundred jobs.
+WORTH = 5.0
+
+#: Tasks looked at in one go; what lies behind them asks for workers when these have them.
+MOST = 20_000
+
+
+def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str, int]) -> dict[str, float]:
+    """The jobs of each pool that the tasks which could run now would keep busy.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        Whose tasks count: those on workers, those that wait for one.
+    pools : sequence of Pool
+        In the order of the configuration.
+    processes : mapping of str to int
+        Workers of each job, by pool.
+
+    Returns
+    -------
+    dict of str to float
+        By pool.
+    """
+    workers = dict.fromkeys((pool.name for pool in pools), 0.0)
+    by_resource = {pool_resource(pool.name): pool for pool in pools}
+    for task in runnable(scheduler):
+        pool = _pool_of(task, pools, by_resource)
+        if pool is not None:
+            workers[pool.name] += share(task, pool)
+    return {name: count / processes[name] for name, count in workers.items()}
+
+
+def share(task: "TaskState", pool: Pool) -> float:
+    """The part of one worker of `pool` that `task` takes, less where it is known to be over soon."""
+    taken = 1 / pool.cores
+    for name, amount in (task.resource_restrictions or {}).items():
+        available = {"cores": pool.cores, "memory": pool.memory, **pool.resources}.get(name)
+        if available:
+            taken = max(taken, amount / available)
+    average = task.prefix.duration_average  # -1 where none has run
+    return taken * (min(1.0, average / WORTH) if average >= 0 else 1.0)
+
+
+def can_run(task: "TaskState", pool: Pool) -> bool:
+    """Whether a worker of `pool` has what `task` asks for."""
+    has = {"cores": pool.cores, "memory": pool.memory or float("inf"), **pool.resources}
+    asked = task.resource_restrictions or {}
+    return all(name == pool_resource(pool.name) or has.get(name, 0) >= amount for name, amount in asked.items())
+
+
+def runnable(scheduler: "Scheduler") -> Iterator["TaskState"]:
+    """The tasks that could run now: those that wait for a worker, and those that have one; the first `MOST`."""
+
+    def tasks() -> Iterator[Iterable["TaskState"]]:
+        yield list(scheduler.unrunnable)
+        yield scheduler.queued
+        for worker in scheduler.workers.values():
+            yield worker.processing
+
+    left = MOST
+    for some in tasks():
+        for task in some:
+            if left == 0:
+                return
+            left -= 1
+            yield task
+
+
+def _pool_of(task: "TaskState", pools: Sequence[Pool], by_resource: Mapping[str, Pool]) -> Pool | None:
+    for name in task.resource_restrictions or ():
+        if name in by_resource:
+            return by_resource[name]
+    return next((pool for pool in pools if can_run(task, pool)), None)

@@ -1,0 +1,81 @@
+"""How a worker leaves in order: no new task, results handed over, what runs left to run for as long as may be."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from distributed import Scheduler, Worker
+from distributed.core import Status
+from distributed.protocol import deserialize
+from distributed.protocol.pickle import dumps
+
+logger = logging.getLogger("asyncflow")
+
+#: Seconds between looks at what still runs on a worker that leaves.
+INTERVAL = 0.25
+
+
+async def leave(scheduler: Scheduler, address: str, end: float) -> None:
+    """See a worker off; what it still runs at `end` (`time.monotonic`) is cut."""
+    try:
+        await _drain(scheduler, address)
+        while address in scheduler.workers:
+            # Without another worker to hand results to, Dask would give up, and say so each time.
+            moved = await scheduler.retire_workers([address], remove=False) if scheduler.running else {}
+            worker = scheduler.workers.get(address)
+            if worker is None or not (worker.processing or (worker.has_what and address not in moved)):
+                break
+            if monotonic() >= end:
+                break
+            await asyncio.sleep(min(INTERVAL, max(0.0, end - monotonic())))
+    except OSError as error:  # it went of its own accord meanwhile
+        logger.debug("the worker %s left before it was told to: %s", address, error)
+    await scheduler.remove_worker(address, stimulus_id=f"asyncflow-left-{monotonic()}", expected=True, close=True)
+
+
+async def give_back(scheduler: Scheduler, addresses: list[str]) -> bool:
+    """Let idle workers go, unless they hold results that nobody else can take.
+
+    Returns
+    -------
+    bool
+        Whether they have gone.
+    """
+    idle = [address for address in addresses if address in scheduler.workers]
+    if any(scheduler.workers[address].processing for address in idle):
+        return False
+    stays = [address for address in scheduler.workers if address not in idle]
+    if not stays and any(scheduler.workers[address].has_what for address in idle):
+        return False
+    retired = await scheduler.retire_workers(idle, close_workers=True, remove=True)
+    return all(address in retired for address in idle)
+
+
+async def _drain(scheduler: Scheduler, address: str) -> None:
+    """Stop new tasks, on the scheduler at once and then on the worker, and send elsewhere what has not begun."""
+    worker = scheduler.workers.get(address)
+    if worker is None:
+        return
+    stimulus = f"asyncflow-leave-{monotonic()}"
+    scheduler.handle_worker_status_change(Status.closing_gracefully, worker, stimulus)
+    change = {"op": "worker-status-change", "status": Status.closing_gracefully.name, "stimulus_id": stimulus}
+    scheduler.stream_comms[address].send(change)
+    # By a message of its own, for that of the stream may arrive later: from here on the worker begins nothing.
+    answer = await scheduler.rpc(address).run(function=dumps(_begun), args=dumps(()), kwargs=dumps({}), wait=True)
+    result = answer.get("result")
+    begun = set(
+        deserialize(result.header, result.frames) if answer["status"] == "OK" else ()
+    )  # the scheduler opens nothing itself
+    with suppress(KeyError):
+        for task in list(scheduler.workers[address].processing):
+            if task.key not in begun:
+                scheduler._reschedule(task.key, worker=address, stimulus_id=stimulus)  # noqa: SLF001 - as stealing does
+
+
+def _begun(dask_worker: Worker) -> list[Any]:
+    """On the worker: begin nothing more; the keys that have begun."""
+    dask_worker.status = Status.closing_gracefully
+    state = dask_worker.state
+    return [task.key for task in (*state.executing, *state.long_running)]

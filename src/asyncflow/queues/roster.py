@@ -1,0 +1,144 @@
+"""The jobs of a run, pool by pool: which workers are theirs, and what the queue's reports mean for them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from asyncflow.queues.jobs import Job, JobState, Report
+
+#: A job that ends by itself within so many seconds of its start, or without a worker, died quickly.
+QUICK = 60.0
+
+#: Quick deaths in a row after which a pool is given up.
+STRIKES = 3
+
+#: Seconds that a queueing system may take to list what it has accepted.
+LAG = 60.0
+
+
+@dataclass
+class Crew:
+    """The jobs of one pool that have not ended.
+
+    Attributes
+    ----------
+    pool : str
+        Its name.
+    processes : int
+        Workers of each job.
+    jobs : list of Job
+        Oldest first.
+    deaths : list of Job
+        Those that died quickly, one after the other, since one last lived.
+    """
+
+    pool: str
+    processes: int
+    jobs: list[Job] = field(default_factory=list)
+    deaths: list[Job] = field(default_factory=list)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether too many died quickly."""
+        return len(self.deaths) >= STRIKES
+
+    def live(self) -> list[Job]:
+        """The jobs that may still run a task: neither cancelled nor on their way out."""
+        return [job for job in self.jobs if not job.is_cancelled and not job.is_leaving]
+
+
+class Roster:
+    """All crews of a run."""
+
+    def __init__(self, processes: Mapping[str, int]) -> None:
+        self.crews = {pool: Crew(pool, count) for pool, count in processes.items()}
+        self._by_name: dict[str, Job] = {}
+        self._by_worker: dict[str, Job] = {}
+
+    def __iter__(self) -> Iterator[Job]:
+        """All jobs that have not ended."""
+        for crew in self.crews.values():
+            yield from crew.jobs
+
+    def add(self, job: Job) -> None:
+        """A job was submitted."""
+        self.crews[job.pool].jobs.append(job)
+        self._by_name[job.name] = job
+
+    def job_of(self, worker: str) -> Job | None:
+        """The job of the worker at that address, connected or gone just now."""
+        return self._by_worker.get(worker)
+
+    def worker_came(self, name: str, address: str, now: float) -> Job | None:
+        """A worker connected; its job, None where it is none of ours."""
+        job = self._by_name.get(name) or self._by_name.get(name.rpartition("-")[0])
+        if job is None:
+            return None
+        if job.started is None:
+            job.is_cancelled = False  # it began before the queue could cancel it
+        job.workers.add(address)
+        job.started = now if job.started is None else job.started
+        job.joined = now if job.joined is None else job.joined
+        self._by_worker[address] = job
+        return job
+
+    def worker_left(self, address: str) -> Job | None:
+        """A worker is gone; its job."""
+        job = self._by_worker.pop(address, None)
+        if job is not None:
+            job.workers.discard(address)
+        return job
+
+    def take(self, reports: Mapping[str, Report], now: float) -> list[Job]:
+        """Note what the queue says of each job.
+
+        Returns
+        -------
+        list of Job
+            Those that have ended, and are no longer in their crews.
+        """
+        ended = []
+        for job in list(self):
+            report = reports.get(job.id)
+            if report is None and not job.is_seen and now - job.submitted < LAG:
+                continue
+            self._note(job, report or Report(JobState.ENDED, "", "gone from the queue"), now)
+            if job.has_ended:
+                self._remove(job, now)
+                ended.append(job)
+        return ended
+
+    def lived(self, now: float) -> None:
+        """Forget the quick deaths of pools where a job has lived for long enough."""
+        for crew in self.crews.values():
+            if any(job.joined is not None and now - job.joined >= QUICK for job in crew.jobs):
+                crew.deaths.clear()
+
+    def _note(self, job: Job, report: Report, now: float) -> None:
+        job.is_seen = True
+        job.report = report
+        if report.state is JobState.RUNNING:
+            # Not merely when we first heard of it: the walltime has been counted from there.
+            began = now - report.elapsed
+            job.started = began if job.started is None else min(job.started, began)
+        elif report.state is JobState.QUEUED and not job.workers:
+            job.started = job.joined = None  # requeued by the system, perhaps after having run
+
+    def _remove(self, job: Job, now: float) -> None:
+        crew = self.crews[job.pool]
+        crew.jobs.remove(job)
+        self._by_name.pop(job.name, None)
+        if job.is_cancelled or job.is_leaving:
+            return
+        if job.joined is None or now - job.joined < QUICK:
+            crew.deaths.append(job)
+        else:
+            crew.deaths.clear()
+
+
+def reasons(jobs: Iterable[Job]) -> dict[str, list[Job]]:
+    """Jobs that wait in the queue, by the queueing system's own reason."""
+    found: dict[str, list[Job]] = {}
+    for job in jobs:
+        if job.report.state is JobState.QUEUED and job.report.reason:
+            found.setdefault(job.report.reason, []).append(job)
+    return found

@@ -1,0 +1,170 @@
+"""The directory of one run on the shared file system: certificates, logs of jobs, and who owns them."""
+
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncflow.errors import StartError
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+logger = logging.getLogger("asyncflow")
+
+#: What the names of all runs begin with, and so those of all jobs. PBS may cut names at 15 characters.
+PREFIX = "aflow-"
+
+#: Lines of a log that an error quotes, and bytes of it that are read for them.
+TAIL = 15
+TAIL_BYTES = 2**16
+
+_OWNER = "run.json"
+CERTIFICATES = {
+    "tls_ca_file": "ca.pem",
+    "tls_worker_cert": "worker-cert.pem",
+    "tls_worker_key": "worker-key.pem",
+}
+
+
+class Owner(NamedTuple):
+    """The driver of a run."""
+
+    kind: str
+    host: str
+    pid: int
+    boot: str  # a pid means something for one boot of one host
+    began: int  # and for one process
+
+
+class RunDirectory:
+    """``<shared_temp_directory>/<run>/``, for its owner's eyes only.
+
+    Attributes
+    ----------
+    name : str
+        Of the run, and of each of its jobs.
+    path : Path
+        Of the directory.
+    logs : Path
+        Where jobs write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self.path = path
+        self.logs = path / "logs"
+
+    @classmethod
+    def make(cls, shared: str, kind: str) -> "RunDirectory":
+        """A new one below `shared`.
+
+        Raises
+        ------
+        StartError
+            When it cannot be written.
+        """
+        root = Path(os.path.expandvars(shared)).expanduser().absolute()
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            run = cls(root / f"{PREFIX}{secrets.token_hex(4)}")
+            run.path.mkdir(mode=0o700)
+            run.logs.mkdir(mode=0o700)
+            _write(run.path / _OWNER, json.dumps(this_process(kind)._asdict()))
+        except OSError as error:
+            raise StartError(
+                f"the run cannot have a directory below {root} ({error}); set shared_temp_directory: to a directory "
+                "that you may write and that all nodes see"
+            ) from error
+        return run
+
+    def certify(self, security: "Security") -> dict[str, str]:
+        """Write what workers need to be let in; the paths, by the names of `distributed.Security`."""
+        directory = self.path / "tls"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        for field, name in CERTIFICATES.items():
+            _write(directory / name, getattr(security, field))
+        return {field: str(directory / name) for field, name in CERTIFICATES.items()}
+
+    def tail(self, job_id: str, log_directory: str | None = None) -> str:
+        """The last lines that job `job_id` wrote, standard error first where there is some; empty where none."""
+        # name-12.err of Slurm and LSF, 12.server.ER and name.e12 of PBS; not the digits of a run's or a worker's name.
+        number = re.compile(rf"(?:(?<![0-9A-Za-z])|(?<=\.[eo])){re.escape(job_id)}(?:\.\D.*)?$")
+        directory = self.logs if log_directory is None else Path(log_directory).expanduser()
+        with suppress(OSError):
+            found = [path for path in sorted(directory.iterdir()) if number.search(path.name)]
+            for path in sorted(found, key=lambda path: not path.suffix.lower().startswith(".e")):
+                if lines := _end_of(path).decode(errors="replace").rstrip().splitlines():
+                    return "\n".join(lines[-TAIL:])
+        return ""
+
+    def remove(self, *, keep_logs: bool = False) -> None:
+        """Delete it, but for the logs where somebody will want to read them."""
+        if keep_logs and any(self.logs.glob("*")):
+            shutil.rmtree(self.path / "tls", ignore_errors=True)
+            with suppress(OSError):
+                (self.path / _OWNER).unlink()
+            logger.warning("the logs of the jobs stay in %s", self.logs)
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):
+                self.path.parent.rmdir()  # the last run of all
+
+    @property
+    def owner(self) -> Owner | None:
+        """Who made it; None where that cannot be told any more."""
+        try:
+            return Owner(**json.loads((self.path / _OWNER).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def runs(shared: str) -> list[RunDirectory]:
+    """The runs that have a directory below `shared`."""
+    root = Path(os.path.expandvars(shared)).expanduser()
+    return [RunDirectory(path) for path in sorted(root.glob(f"{PREFIX}*")) if path.is_dir()]
+
+
+def this_process(kind: str) -> Owner:
+    """What tells this process from all others."""
+    return Owner(kind, socket.gethostname(), os.getpid(), _boot(), _began(os.getpid()))
+
+
+def is_alive(owner: Owner) -> bool | None:
+    """Whether that driver still runs; None where it is on another host."""
+    if owner.host != socket.gethostname():
+        return None
+    return owner.boot == _boot() and owner.began == _began(owner.pid)
+
+
+def _boot() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _began(pid: int) -> int:
+    """Clock ticks after boot at which process `pid` began; -1 where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if fields[0] == "Z" else int(fields[19])
+
+
+def _end_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, TAIL_BYTES), os.SEEK_END)
+        return file.read(TAIL_BYTES)
+
+
+def _write(path: Path, text: Any) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

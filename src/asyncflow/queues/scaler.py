@@ -1,0 +1,318 @@
+"""The thin loop of a run: what the queue says, what the scheduler has to do, and the jobs that follow from both."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from distributed import Scheduler, SchedulerPlugin
+
+from asyncflow.errors import PoolError, StartError, SubmitError
+from asyncflow.queues.demand import can_run, demand, runnable
+from asyncflow.queues.facts import Pressure
+from asyncflow.queues.jobs import Job
+from asyncflow.queues.leaving import give_back, leave
+from asyncflow.queues.losses import Losses, fail
+from asyncflow.queues.queue import Queue
+from asyncflow.queues.roster import Crew, Roster
+from asyncflow.queues.run import RunDirectory
+from asyncflow.queues.scaling import Decision, decide
+from asyncflow.queues.system import QueueSystem
+from asyncflow.queues.telling import given_up, lost, tried, waiting
+from asyncflow.queues.template import PoolPlan, Site, job_from
+
+logger = logging.getLogger("asyncflow")
+
+#: Seconds between two steps, at least and (while there is anything to watch) at most.
+STEP, REST = 0.2, 1.0
+
+#: States of a task that no worker has taken.
+_WAITS = frozenset({"no-worker", "queued"})
+
+#: Seconds after a refused submission before the next; twice as long each time.
+RETRY, LONGEST_RETRY = 2.0, 300.0
+
+
+class Scaler(SchedulerPlugin):  # type: ignore[misc]
+    """Submits, watches, replaces and gives back the jobs of all pools of a run.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        Of the run; in this process, on this loop.
+    system : QueueSystem
+        Where jobs are submitted.
+    queue : Queue
+        The way there.
+    plans : sequence of PoolPlan
+        In the order of the configuration.
+    site : Site
+        What the jobs share.
+    run : RunDirectory
+        Where their logs are.
+    """
+
+    name = "asyncflow-scaler"
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        system: QueueSystem,
+        queue: Queue,
+        plans: Sequence[PoolPlan],
+        site: Site,
+        run: RunDirectory,
+    ) -> None:
+        self._scheduler = scheduler
+        self._system = system
+        self._queue = queue
+        self._plans = {plan.pool.name: plan for plan in plans}
+        self._site = site
+        self._run = run
+        self._is_elastic = any(plan.keys.limits.min < plan.keys.limits.max for plan in plans)
+        self._processes = {name: plan.keys.processes for name, plan in self._plans.items()}
+        self._roster = Roster(self._processes)
+        self._wake = asyncio.Event()
+        self._first = asyncio.get_running_loop().create_future()
+        self._numbers = dict.fromkeys(self._plans, 0)
+        self._pressures = {name: Pressure(plan) for name, plan in self._plans.items()}
+        self._not_before = dict.fromkeys(self._plans, 0.0)
+        self._retry = dict.fromkeys(self._plans, RETRY)
+        self._refused: dict[str, PoolError | SubmitError] = {}
+        self._told: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.Task[None] | None = None
+        self.has_failed_jobs = False  #: whether a job's log may be worth reading
+
+    # From outside
+
+    async def start(self, patience: float) -> None:
+        """Submit the jobs that are wanted from the beginning and wait for the first worker.
+
+        Raises
+        ------
+        SubmitError
+            When the queueing system refuses one.
+        StartError
+            When the jobs of all pools die, or no worker comes within `patience` seconds; with all that was tried.
+        """
+        losses = Losses(self._scheduler, self._explain_loss)
+        self._scheduler.add_plugin(losses, name=losses.name)  # before this one, which forgets whose worker it was
+        self._scheduler.add_plugin(self, name=self.name)
+        for plan in self._plans.values():
+            for _ in range(min(plan.keys.limits.min, plan.keys.max_queued)):
+                await self._submit(plan, is_first=True)
+        self._loop = asyncio.get_running_loop().create_task(self._run_for_ever())
+        if any(plan.keys.limits.min for plan in self._plans.values()):
+            try:
+                await asyncio.wait_for(self._first, patience)
+            except TimeoutError:
+                raise StartError(
+                    tried(patience, self._site.scheduler, self._plans.values(), self._roster.crews, self._tail)
+                ) from None
+
+    async def close(self) -> bool:
+        """Cancel all jobs; whether the queueing system took note of all."""
+        tasks = [task for task in (self._loop, *self._tasks) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._first.cancel()
+        under_way = await self._queue.settle()
+        return await self._queue.cancel(dict.fromkeys([*(job.id for job in self._roster), *under_way]))
+
+    # What the scheduler tells
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Called by Dask."""
+        now = monotonic()
+        job = self._roster.worker_came(str(scheduler.workers[worker].name), worker, now)
+        if job is None:
+            return
+        if len(job.workers) == 1:
+            self._pressures[job.pool].queue_wait = now - job.submitted
+        if job.is_leaving:  # its nanny has started it again
+            self._see_off(job, [worker])
+        if not self._first.done():
+            self._first.set_result(None)
+        self._wake.set()
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """Called by Dask."""
+        if self._roster.worker_left(worker) is not None:
+            self._queue.look_soon()  # the queue may know why
+            self._wake.set()
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Called by Dask for each step of each task, so this must cost next to nothing."""
+        if finish in _WAITS or (self._is_elastic and finish == "processing"):
+            self._wake.set()
+
+    # The loop
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            try:
+                await self._step(monotonic())
+            except Exception:  # whatever is wrong with one look, the jobs need the next
+                logger.exception("a look at the jobs failed; the next follows")
+            await asyncio.sleep(STEP)
+            rests = REST if any(self._roster) or self._scheduler.unrunnable or self._scheduler.queued else None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), rests)
+            self._wake.clear()
+
+    async def _step(self, now: float) -> None:
+        if any(self._roster) and now >= self._queue.next_poll:
+            await self._ask()
+        needs = demand(self._scheduler, [plan.pool for plan in self._plans.values()], self._processes)
+        for name, plan in self._plans.items():
+            await self._adjust(plan, needs[name])
+        self._fail_what_nothing_can_run()
+        self._let_go(monotonic())
+
+    async def _ask(self) -> None:
+        reports = await self._queue.ask([job.id for job in self._roster])
+        if reports is None:
+            return
+        now = monotonic()
+        for job in self._roster.take(reports, now):
+            self._queue.ended(job.id)
+            self._note_end(job)
+        self._roster.lived(now)
+        self._tell_reasons()
+
+    async def _adjust(self, plan: PoolPlan, need: float) -> None:
+        crew = self._roster.crews[plan.pool.name]
+        if crew.is_given_up:
+            return
+        decision = self._decide(crew, need)
+        if decision.give_back:  # on fresh news only: one of them may just have begun
+            await self._ask()
+            decision = self._decide(crew, need)
+        for _ in range(decision.submit if monotonic() >= self._not_before[plan.pool.name] else 0):
+            if not await self._submit(plan):
+                break
+        await self._give_back([job for job in crew.jobs if job.id in decision.give_back])
+
+    def _decide(self, crew: Crew, need: float) -> Decision:
+        return decide(self._pressures[crew.pool].facts(self._scheduler, crew, need, monotonic()))
+
+    # What is done
+
+    async def _submit(self, plan: PoolPlan, *, is_first: bool = False) -> bool:
+        pool = plan.pool.name
+        name = f"{pool}-{self._numbers[pool]}"
+        self._numbers[pool] += 1
+        try:
+            job_id = await self._queue.submit(job_from(self._system, plan, name, self._site))
+        except SubmitError as error:
+            error.pool = pool
+            is_busy = self._queue.is_busy(error)
+            if is_first and not is_busy:
+                raise
+            self._not_before[pool] = monotonic() + self._retry[pool]
+            self._retry[pool] = min(2 * self._retry[pool], LONGEST_RETRY)
+            if not is_busy and not self._roster.crews[pool].jobs:
+                self._refused[pool] = error
+            logger.warning("pool %r: %s", pool, error)
+            return False
+        self._retry[pool] = RETRY
+        logger.info("pool %r: submitted job %s", pool, job_id)
+        self._roster.add(Job(job_id, pool, name, monotonic()))
+        return True
+
+    async def _give_back(self, jobs: Sequence[Job]) -> None:
+        queued = [job for job in jobs if not job.is_running]
+        idle = [job for job in jobs if job.is_running and await give_back(self._scheduler, sorted(job.workers))]
+        for job in (*queued, *idle):
+            job.is_cancelled = True
+            logger.info("pool %r: giving back job %s, which has nothing to do", job.pool, job.id)
+        if queued:
+            await self._queue.cancel((job.id for job in queued), queued=True)
+        if idle:
+            await self._queue.cancel(job.id for job in idle)
+
+    def _let_go(self, now: float) -> None:
+        """Jobs near their walltime take no new task."""
+        for job in self._roster:
+            lifetime = self._plans[job.pool].lifetime
+            if job.workers and job.started is not None and not job.is_leaving and now >= job.started + lifetime.drain:
+                job.is_leaving = True
+                logger.info("pool %r: job %s nears its walltime and takes no new task", job.pool, job.id)
+                self._see_off(job, sorted(job.workers))
+
+    def _see_off(self, job: Job, workers: Sequence[str]) -> None:
+        assert job.started is not None
+        end = job.started + self._plans[job.pool].lifetime.end
+        for worker in workers:
+            self._start(leave(self._scheduler, worker, end))
+
+    def _fail_what_nothing_can_run(self) -> None:
+        """Calls whose pools have neither jobs nor the prospect of any."""
+        errors = {
+            **self._refused,
+            **{
+                name: given_up(crew, self._tail)
+                for name, crew in self._roster.crews.items()
+                if crew.is_given_up and not crew.jobs
+            },
+        }
+        self._refused = {}
+        if not errors:
+            return
+        hopeful = [plan.pool for name, plan in self._plans.items() if name not in errors]
+        for name, error in errors.items():
+            pool = self._plans[name].pool
+            doomed = [
+                task
+                for task in runnable(self._scheduler)
+                if can_run(task, pool) and not any(can_run(task, other) for other in hopeful)
+            ]
+            fail(self._scheduler, doomed, error)
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_task)
+
+    def _note_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a worker did not leave in order", exc_info=error)
+
+    # What is said
+
+    def _note_end(self, job: Job) -> None:
+        if job.is_cancelled or job.is_leaving:
+            logger.debug("pool %r: job %s has ended", job.pool, job)
+            return
+        self.has_failed_jobs = True
+        log = self._tail(job)
+        logger.warning("pool %r: job %s has ended%s", job.pool, job, f"; its log ends:\n{log}" if log else "")
+        crew = self._roster.crews[job.pool]
+        if crew.is_given_up and job in crew.deaths:
+            error = given_up(crew, self._tail)
+            logger.error("%s", error)
+            alive = any(
+                plan.keys.limits.min and not self._roster.crews[name].is_given_up for name, plan in self._plans.items()
+            )
+            if not self._first.done() and not alive:
+                self._first.set_exception(StartError(str(error)))
+
+    def _tell_reasons(self) -> None:
+        for name, crew in self._roster.crews.items():
+            said = waiting(crew)
+            if said != self._told.get(name, ""):
+                self._told[name] = said
+                if said:
+                    logger.info("pool %r: jobs wait in the queue: %s", name, said)
+
+    def _tail(self, job: Job) -> str:
+        return self._run.tail(job.id, self._plans[job.pool].keys.log_directory)
+
+    def _explain_loss(self, task: str, worker: str, count: int) -> Exception:
+        job = self._roster.job_of(worker)
+        return lost(task, worker, count, job, self._plans[job.pool] if job is not None else None)

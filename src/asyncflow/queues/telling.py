@@ -1,0 +1,62 @@
+"""What is said of jobs that wait, end, die and lose their tasks: plain functions to texts and errors."""
+
+from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
+
+from asyncflow.errors import PoolError, WalltimeError, WorkerLostError
+from asyncflow.queues.jobs import Job
+from asyncflow.queues.roster import Crew, reasons
+from asyncflow.queues.template import PoolPlan
+
+#: The last lines of a job's log.
+Tail = Callable[[Job], str]
+
+_SLACK = 1.0  # seconds by which clocks may differ
+
+
+def waiting(crew: Crew) -> str:
+    """How many jobs wait for what, in the queueing system's words; empty where none does."""
+    return ", ".join(f"{len(jobs)} for {reason}" for reason, jobs in reasons(crew.jobs).items())
+
+
+def given_up(crew: Crew, tail: Tail) -> PoolError:
+    """Why a pool submits no more jobs."""
+    died = [str(job) for job in crew.deaths]
+    log = tail(crew.deaths[-1])
+    ends = f"the log of the last of them ends:\n{log}" if log else "none of them left a log"
+    text = (
+        f"pool {crew.pool!r} has stopped: its last {len(died)} jobs died soon after they began ({', '.join(died)}); "
+        f"{ends}"
+    )
+    return PoolError(text, crew.pool, [job.id for job in crew.deaths], log)
+
+
+def lost(task: str, worker: str, count: int, job: Job | None, plan: PoolPlan | None) -> Exception:
+    """What a task fails with that was lost `count` times, the last time with `worker` of `job`."""
+    times = "once" if count == 1 else f"{count} times"
+    if job is None or plan is None:
+        return WorkerLostError(f"task {task!r} was lost {times} with its worker, the last of them {worker}", worker)
+    if job.started is not None and monotonic() >= job.started + plan.lifetime.end - _SLACK:
+        walltime = plan.keys.walltime
+        text = (
+            f"task {task!r} was cut off {times} by the walltime of its jobs ({walltime:g} s in pool {job.pool!r}, the "
+            f"last of them job {job.id}); give the pool a longer walltime:, or the task less to do"
+        )
+        return WalltimeError(text, worker, walltime)
+    text = (
+        f"task {task!r} was lost {times} with its worker, the last of them {worker} of job {job} in pool "
+        f"{job.pool!r}; look into that job's log, and whether the task takes more memory than the worker has"
+    )
+    return WorkerLostError(text, worker)
+
+
+def tried(timeout: float, address: str, plans: Iterable[PoolPlan], crews: Mapping[str, Crew], tail: Tail) -> str:
+    """All that was done while no worker came."""
+    lines = [f"no worker came within start_timeout ({timeout:g} s); the scheduler listens on {address}"]
+    for plan in plans:
+        jobs = crews[plan.pool.name].jobs
+        interface = plan.keys.interface or "the default one"
+        lines.append(f"pool {plan.pool.name!r}: interface {interface}; jobs: {', '.join(map(str, jobs)) or 'none'}")
+        lines += [f"the log of job {job.id} ends:\n{log}" for job in jobs if (log := tail(job))]
+    lines.append("where jobs run and no worker comes, nodes may not reach that address; interface: sets another")
+    return "\n".join(lines)
