@@ -14,7 +14,7 @@ class Workload:
     quick: int
     warm: int
     passes: int = 1
-    tables: tuple[str, ...] = ("dask", "threads")
+    tables: tuple[str, ...] = ("dask", "slurm", "threads")
 
     def size(self, *, quick):
         return self.quick if quick else self.full
@@ -24,6 +24,8 @@ class Workload:
 
 
 WORKLOADS = (
+    # From the contestant's first import to its first result: measured by the turn itself.
+    Workload("first", "first result: imports, scheduler, queue, a worker", full=1, quick=1, warm=0, tables=("slurm",)),
     Workload("fan_out", "fan-out of {:,} no-ops", full=2000, quick=100, warm=50),
     Workload("chain", "chain of {:,}", full=300, quick=20, warm=5),
     Workload("hops", "{:,} hops, each awaited before the next", full=100, quick=10, warm=5),

@@ -15,6 +15,10 @@ TABLES = {
         "radical_dask": "radical.asyncflow, rhapsody",
         "parsl_processes": "Parsl, processes",
     },
+    "slurm": {
+        "slurm_by_hand": "SLURMCluster by hand",
+        "asyncflow_slurm": "asyncflow",
+    },
     "threads": {
         "radical_threads": "radical.asyncflow",
         "asyncflow_threads": "asyncflow",

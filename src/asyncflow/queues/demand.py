@@ -1,7 +1,7 @@
 """How much unfinished work there is for each pool, as the scheduler knows it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncflow.queues.pools import Pool, pool_resource
 
@@ -35,11 +35,21 @@ def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str
     """
     workers = dict.fromkeys((pool.name for pool in pools), 0.0)
     by_resource = {pool_resource(pool.name): pool for pool in pools}
-    for task in runnable(scheduler):
+    for task, count in _alike(runnable(scheduler)):
         pool = _pool_of(task, pools, by_resource)
         if pool is not None:
-            workers[pool.name] += share(task, pool)
+            workers[pool.name] += count * share(task, pool)
     return {name: count / processes[name] for name, count in workers.items()}
+
+
+def _alike(tasks: Iterable["TaskState"]) -> Iterator[tuple["TaskState", int]]:
+    """One of each sort of task, and how many there are: thousands of calls are of a handful of sorts."""
+    sorts: dict[Any, list[TaskState]] = {}
+    for task in tasks:
+        sort = (task.prefix.name, tuple(task.resource_restrictions.items()) if task.resource_restrictions else ())
+        sorts.setdefault(sort, []).append(task)
+    for alike in sorts.values():
+        yield alike[0], len(alike)
 
 
 def share(task: "TaskState", pool: Pool) -> float:

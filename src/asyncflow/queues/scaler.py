@@ -167,11 +167,14 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
     async def _step(self, now: float) -> None:
         if any(self._roster) and now >= self._queue.next_poll:
             await self._ask()
-        needs = demand(self._scheduler, [plan.pool for plan in self._plans.values()], self._processes)
+        needs = self._demand() if self._is_elastic else {}
         for name, plan in self._plans.items():
-            await self._adjust(plan, needs[name])
+            await self._adjust(plan, needs.get(name, 0.0))
         self._fail_what_nothing_can_run()
         self._let_go(monotonic())
+
+    def _demand(self) -> dict[str, float]:
+        return demand(self._scheduler, [plan.pool for plan in self._plans.values()], self._processes)
 
     async def _ask(self) -> None:
         reports = await self._queue.ask([job.id for job in self._roster])
