@@ -26,9 +26,10 @@ def config(tmp_path, **keys):
 class Driver:
     """A script under ``asyncflow run``, in a process of its own."""
 
-    def __init__(self, tmp_path, body, **keys):
-        script = tmp_path / "driver.py"
-        script.write_text(_SCRIPT.format(body=_indented(body)))
+    def __init__(self, tmp_path, body="pass", script=None, **keys):
+        if script is None:
+            script = tmp_path / "driver.py"
+            script.write_text(_SCRIPT.format(body=_indented(body)))
         file = tmp_path / "driver.yaml"
         file.write_text(yaml.safe_dump(config(tmp_path, **keys)))
         self.log = tmp_path / "driver.log"

@@ -2,12 +2,15 @@
 
 import asyncio
 import signal
+from pathlib import Path
 
 import pytest
 from distributed import Client, Security
 
 from asyncflow import StartError, SubmitError, WorkflowEngine
-from slurm_engine import config, left
+from slurm_engine import Driver, config, left
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def where():
@@ -143,3 +146,26 @@ async def test_later_refusals_fail_what_waits_for_that_pool_only(slurm, tmp_path
         assert (await fine)[2] == "debug"
         with pytest.raises(SubmitError, match="invalid partition"):  # tried again for later calls
             await lost()
+
+
+def test_the_example_of_the_laptop_runs_unchanged(slurm, tmp_path):
+    """The five-workflow example knows of no cluster; the configuration alone moves it to Slurm."""
+    with Driver(tmp_path, script=EXAMPLES / "async_workflows_dask.py") as driver:
+        assert driver.process.wait(60) == 0, driver.log.read_text()
+        assert driver.said("Workflow 4 completed")
+        assert driver.said("pool 'slurm': submitted job")
+    assert left(tmp_path) == []
+
+
+def test_modules_beside_the_script_import_in_jobs(slurm, tmp_path):
+    """A project's own module is found by the workers, wherever the script was started from."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "physics.py").write_text("def energy(mass):\n    return 9 * mass\n")
+    body = """
+    import physics
+    print("energy", await flow.function_task(physics.energy)(2))
+    """
+    with Driver(project, body, jobs=1) as driver:
+        assert driver.process.wait(60) == 0, driver.log.read_text()
+        assert driver.said("energy 18")

@@ -109,13 +109,33 @@ async def test_calls_of_a_pool_that_has_stopped_fail_with_its_log(slurm, tmp_pat
         assert await work(str(tmp_path / "begun"), 0)
 
 
+def hang_in_the_first_job(path):
+    """Write the job's id to `path`; return the ids written where another job was there before, else never."""
+    with Path(path).open("a+") as file:
+        file.write(f"{os.environ['SLURM_JOB_ID']}\n")
+        file.seek(0)
+        begun = file.read().split()
+    while len(begun) == 1:
+        time.sleep(1)
+    return begun
+
+
 @pytest.mark.slow
-async def test_workers_leave_in_order_before_their_walltime(slurm, tmp_path):
-    """Jobs of a minute: long work fails with the walltime named, short work goes on in the next job, none is lost."""
-    short = config(tmp_path, cores=2, walltime=60, jobs=2)
-    began = time.monotonic()
-    async with WorkflowEngine.create(config=short) as flow:
+@pytest.mark.timeout(240)
+async def test_workers_leave_before_their_walltime_and_jobs_cut_by_slurm_are_replaced(slurm, tmp_path, caplog):
+    """Jobs of a minute: long work fails with the walltime named, short work and results go on in the next jobs.
+
+    Beside them a job that Slurm cuts off, because its limit is not the one that asyncflow was told: it is named with
+    Slurm's word, replaced, and its work done again.
+    """
+    pools = {
+        "short": {"cores": 2, "walltime": 60, "jobs": 2},
+        "cut": {"cores": 1, "jobs": 1, "job_extra_directives": ["--time=1"]},
+    }
+    async with WorkflowEngine.create(config=config(tmp_path, queue="debug", memory="1GB", pools=pools)) as flow:
+        cut = flow.function_task(hang_in_the_first_job, pool="cut")(str(tmp_path / "cut"))
         work = flow.function_task(job_after)
+        early = work(str(tmp_path / "early"), 0)
         endless = work.options(lost_retries=0, name="endless")(str(tmp_path / "endless"), 600)
         begun = tmp_path / "begun"
         done = []
@@ -123,11 +143,15 @@ async def test_workers_leave_in_order_before_their_walltime(slurm, tmp_path):
             done += await asyncio.gather(*(work(str(begun), 1) for _ in range(3)))
         with pytest.raises(WalltimeError, match="'endless' was cut off once by the walltime of its jobs \\(60 s"):
             await endless
-        assert time.monotonic() - began < 75
         assert len(lines(begun)) == len(done)  # no short task was begun twice
         assert len(set(done)) > 2  # replacements took over
-    ends = {job.state for job in await asyncio.to_thread(slurm.all_jobs) if job.id in done}
-    assert "TIMEOUT" not in ends
+        assert lines(tmp_path / "early") == [await early]  # its job handed the result on before it left
+        first, second = await cut
+        assert first != second
+    states = {job.id: job.state for job in await asyncio.to_thread(slurm.all_jobs)}
+    assert states[first] == "TIMEOUT"
+    assert f"job {first} (TIMEOUT" in caplog.text
+    assert "TIMEOUT" not in {states[job] for job in done}
 
 
 KILLED = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]

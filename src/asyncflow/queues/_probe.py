@@ -75,6 +75,7 @@ def facts(spec: dict[str, Any]) -> dict[str, Any]:
         "interfaces": interfaces(),
         "sees": sees,
         "why": why,
+        "shared": [path for path, inode in spec["candidates"].items() if is_same(path, inode)],
     }
 
 
@@ -89,6 +90,14 @@ def look(directory: str, nonce: str) -> tuple[bool, str]:
     except OSError as error:
         return False, str(error)
     return True, ""
+
+
+def is_same(path: str, inode: int) -> bool:
+    """Whether `path` is the directory that the driver knows by that number, and can be written."""
+    try:
+        return os.stat(path).st_ino == inode and os.access(path, os.W_OK)  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def call(spec: dict[str, Any], host: str, port: int) -> socket.socket:

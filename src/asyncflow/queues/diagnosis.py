@@ -14,6 +14,7 @@ from asyncflow.queues.poolkeys import PoolKeys, SchedulerOptions
 SAME = ("asyncflow", "cloudpickle", "dask", "distributed")
 
 _QUEUE = "queue: NAME"
+_SHARED = "/a/directory/that/all/nodes/see"
 
 #: What the words of a refusal are about, and the key to change; the first that fits.
 _REFUSALS = (
@@ -27,7 +28,7 @@ _REFUSALS = (
 
 
 class Problem(NamedTuple):
-    """One thing that fails, and the line of YAML that mends it."""
+    """One thing that fails, and the line of YAML that mends it; empty where none would."""
 
     text: str
     mend: str
@@ -97,7 +98,7 @@ def of_refusal(error: SubmitError, queues: Sequence[str]) -> Problem:
     said = " ".join(error.stderr.split()) or str(error)
     if error.returncode is None:
         return Problem(f"nothing can be submitted here: {said}", "kind: local")
-    mend = next((line for words, line in _REFUSALS if re.search(words, said, re.IGNORECASE)), _QUEUE)
+    mend = next((line for words, line in _REFUSALS if re.search(words, said, re.IGNORECASE)), "")
     return Problem(f"the job was refused: {said}", _queue(queues) if mend == _QUEUE else mend)
 
 
@@ -111,7 +112,7 @@ def of_death(said: str, log: str, shared: str, python: str) -> Problem:
     """A job that ended without a word."""
     if not log:
         text = f"job {said} ended without a log: the node cannot write below {shared}, or ends jobs at once"
-        return Problem(text, "shared_temp_directory: /a/directory/that/all/nodes/see")
+        return Problem(text, f"shared_temp_directory: {_SHARED}")
     last = log.strip().splitlines()[-1]
     if re.search(r"not found|no such file|permission denied|cannot execute|exec format", last, re.IGNORECASE):
         return Problem(f"job {said} could not run {python} there: {last}", f"python: {_other(python)}")
@@ -125,7 +126,7 @@ def of_report(probe: Probe, here: Here, shared: str, options: SchedulerOptions) 
     problems = [*_python(report, here), *_back(report, here, probe.keys.interface, options)]
     if not report["sees"]:
         text = f"the node {report['node']} does not see {shared} ({report['why']})"
-        problems.append(Problem(text, "shared_temp_directory: /a/directory/that/all/nodes/see"))
+        problems.append(Problem(text, f"shared_temp_directory: {(report['shared'] or [_SHARED])[0]}"))
     return problems
 
 

@@ -8,6 +8,7 @@ from distributed import Scheduler, SchedulerPlugin
 from distributed.protocol import pickle
 
 from asyncflow.call import failure_of
+from asyncflow.errors import WorkerLostError
 
 if TYPE_CHECKING:
     from distributed.scheduler import TaskState
@@ -31,14 +32,14 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
 
     Parameters
     ----------
-    explain : callable
-        From a task's name, the worker's address and the number of losses to an error.
+    explain : callable, optional
+        From a task's name, the worker's address and the number of losses to an error; may be set later, too.
     """
 
     name = "asyncflow-losses"
 
-    def __init__(self, scheduler: Scheduler, explain: Explain) -> None:
-        self._explain = explain
+    def __init__(self, scheduler: Scheduler, explain: Explain | None = None) -> None:
+        self.explain: Explain = explain or lost_with_workers
         self._threads: dict[str, int] = {address: ws.nthreads for address, ws in scheduler.workers.items()}
         self._losses: dict[str, int] = {}
         self._cut: dict[str, list[str]] = {}
@@ -61,7 +62,16 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
         for task in sorted(tasks, key=lambda task: task.priority)[:threads]:
             count = self._losses[task.key] = self._losses.get(task.key, 0) + 1
             if count > (task.annotations or {}).get("lost_retries", GRANTED):
-                fail(scheduler, [task], self._explain(task_name(task.key), worker, count))
+                fail(scheduler, [task], self.explain(task_name(task.key), worker, count))
+
+
+def lost_with_workers(task: str, worker: str, count: int) -> Exception:
+    """What is known without knowing what the workers run in."""
+    return WorkerLostError(
+        f"task {task!r} was lost with {count} workers one after the other, the last of them {worker}; look into its "
+        "log, and whether the task takes more memory than the worker has",
+        worker,
+    )
 
 
 def fail(scheduler: Scheduler, tasks: Iterable["TaskState"], error: Exception) -> None:

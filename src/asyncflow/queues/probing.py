@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import platform
 import secrets
 import sys
@@ -46,6 +47,13 @@ def this_machine(options: SchedulerOptions, interface: str | None) -> Here:
     if not name and announced in {None, "0.0.0.0"}:  # noqa: S104 - what the user may have written
         announced = get_ip()
     return Here(platform.python_version(), _probe.versions(), interfaces, announced)
+
+
+def _candidates(refused: str) -> dict[str, int]:
+    """Directories that the nodes may see, with their inodes, which file systems tell alike to all their clients."""
+    named = [os.environ.get(name) for name in ("SCRATCH", "PSCRATCH", "WORK", "HOME")]
+    paths = [Path(path) for path in (*named, os.getcwd()) if path and not refused.startswith(path)]  # noqa: PTH109
+    return {str(path): path.stat().st_ino for path in paths if path.is_dir()}
 
 
 def command(python: str, spec: dict[str, Any]) -> str:
@@ -147,6 +155,7 @@ class Probing:
             "pool": name,
             "directory": str(self._run.path),
             "python": sys.executable,
+            "candidates": await asyncio.to_thread(_candidates, str(self._run.path.parent)),
             "hosts": hosts,
             "port": port,
         }

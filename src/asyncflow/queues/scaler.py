@@ -98,8 +98,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         StartError
             When the jobs of all pools die, or no worker comes within `patience` seconds; with all that was tried.
         """
-        losses = Losses(self._scheduler, self._explain_loss)
-        self._scheduler.add_plugin(losses, name=losses.name)  # before this one, which forgets whose worker it was
+        self._scheduler.plugins[Losses.name].explain = self._explain_loss
         self._scheduler.add_plugin(self, name=self.name)
         for plan in self._plans.values():
             for _ in range(min(plan.keys.limits.min, plan.keys.max_queued)):
@@ -249,9 +248,13 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     def _see_off(self, job: Job, workers: Sequence[str]) -> None:
         assert job.started is not None
-        end = job.started + self._plans[job.pool].lifetime.end
-        for worker in workers:
-            self._start(leave(self._scheduler, worker, end))
+        self._start(self._leave(job, workers, job.started + self._plans[job.pool].lifetime.end))
+
+    async def _leave(self, job: Job, workers: Sequence[str], end: float) -> None:
+        await asyncio.gather(*(leave(self._scheduler, worker, end) for worker in workers))
+        if not job.workers and not job.has_ended:  # or what was cut would keep its process, and the job, for longer
+            job.is_cancelled = True
+            await self._queue.cancel([job.id])
 
     def _fail_what_nothing_can_run(self) -> None:
         """Calls whose pools have neither jobs nor the prospect of any."""

@@ -9,6 +9,7 @@ import dask
 from distributed import Scheduler, SchedulerPlugin, Security
 
 from asyncflow.queues.dashboards import LOCAL
+from asyncflow.queues.losses import Losses
 
 #: Messages that each stream of the scheduler remembers; Dask's thousand make memory grow for 40,000 tasks.
 STREAM_LOG_LENGTH = 10
@@ -70,6 +71,7 @@ async def start_scheduler(security: Security | None, dashboard_address: str | No
         )
         await scheduler
     scheduler.add_plugin(_Streams(), name="asyncflow-streams")
+    scheduler.add_plugin(Losses(scheduler), name=Losses.name)  # before others, which may forget whose worker it was
     return scheduler
 
 

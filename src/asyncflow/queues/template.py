@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asyncflow.errors import StartError
 from asyncflow.queues.dashboards import LOCAL
 from asyncflow.queues.jobqueue import known_keys, make_job
 from asyncflow.queues.lifetime import Lifetime, lifetime_of
@@ -59,13 +60,18 @@ def plan_pools(keys: Mapping[str, PoolKeys], *, are_named: bool) -> list[PoolPla
 
 
 def job_from(system: QueueSystem, plan: PoolPlan, name: str, site: Site) -> Any:
-    """The job of dask-jobqueue whose worker is called `name`; its ``job_script()`` is what would be submitted."""
+    """The job of dask-jobqueue whose worker is called `name`; its ``job_script()`` is what would be submitted.
+
+    Raises
+    ------
+    StartError
+        When the directory of its logs cannot be made.
+    """
     keys = plan.keys
     taken = {key: getattr(keys, key) for key in type(keys).model_fields if key in known_keys(system.job_class)}
     given = {key: value for key, value in taken.items() if key not in _OTHERWISE and value is not None}
     if keys.python is not None:
         given["python"] = keys.python
-    logs = site.logs if keys.log_directory is None else str(Path(keys.log_directory).expanduser())
     job = make_job(
         system.job_class,
         site.scheduler,
@@ -75,7 +81,7 @@ def job_from(system: QueueSystem, plan: PoolPlan, name: str, site: Site) -> Any:
             **given,
             "walltime": system.walltime(keys.walltime),
             "memory": f"{keys.memory}B",
-            "log_directory": logs,
+            "log_directory": site.logs if keys.log_directory is None else _made(keys.log_directory),
             "job_script_prologue": [*_environment(), *keys.job_script_prologue],
             "worker_extra_args": [*_worker_arguments(plan, site), *keys.worker_extra_args],
         },
@@ -106,6 +112,17 @@ def worker_words(pool: Pool, tls: Mapping[str, str]) -> list[str]:
         words += ["--protocol", "tls", "--tls-ca-file", tls["tls_ca_file"]]
         words += ["--tls-cert", tls["tls_worker_cert"], "--tls-key", tls["tls_worker_key"]]
     return words
+
+
+def _made(directory: str) -> str:
+    path = Path(directory).expanduser().absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(
+            f"the logs of jobs cannot go to {path} ({error.strerror}); set log_directory: to one that you may write"
+        ) from error
+    return str(path)
 
 
 def _worker_arguments(plan: PoolPlan, site: Site) -> list[str]:
