@@ -147,11 +147,11 @@ def test_pbsdsh_runs_a_command_on_every_node_at_once(pbs, tmp_path):
 
 
 def test_pbs_packs_chunks_when_told(pbs, tmp_path):
-    """``place=pack`` puts all on one node, which ``pbsdsh -u`` visits once."""
-    script = f"#PBS -l select=2:ncpus=2 -l place=pack\n#PBS -o {tmp_path}/said\npbsdsh -u -- echo here"
+    """``place=pack`` puts all on one node, where ``pbsdsh`` starts a task for each chunk; it has no ``-u``."""
+    script = f"#PBS -l select=2:ncpus=2 -l place=pack\n#PBS -o {tmp_path}/said\npbsdsh -- echo here || exit\npbsdsh -u -- echo no"
     ended = becomes(pbs, submit(pbs, script), "done")
     assert ended.nodes == ("node1", "node1")
-    assert (tmp_path / "said").read_text() == "here\n"
+    assert (tmp_path / "said").read_text() == "here\nhere\n"
 
 
 def test_pbs_queues_again_what_a_lost_node_ran(pbs):

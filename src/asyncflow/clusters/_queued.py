@@ -130,10 +130,10 @@ async def listen(options: SchedulerOptions, interface: str | None, security: Any
             protocol="tls" if security is not None else "tcp",
             **where,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last around an OSError
         place = f"{interface or host or 'all interfaces'}, port {options.port}"
         raise StartError(
-            f"the scheduler could not listen on {place} ({error}); change interface: or scheduler_options:"
+            f"the scheduler could not listen on {place} ({error.__cause__ or error}); change interface: or scheduler_options:"
         ) from error
     announce(scheduler, options)
     return scheduler

@@ -28,6 +28,9 @@ _ENDS = {-29: "walltime", -27: "memory", -26: "CPU time", -3: "could not be star
 #: Exit statuses of qstat and qdel that concern single jobs: unknown, finished.
 _UNKNOWN, _FINISHED = 153, 35
 
+#: What a server says to ``-x`` where job_history_enable is not set; finished jobs are unknown to it at once.
+_NO_HISTORY = re.compile("not configured to maintain job history", re.IGNORECASE)
+
 
 class Pbs(QueueSystem):
     """PBS, by ``qsub``, ``qstat``, ``qselect`` and ``qdel``."""
@@ -39,16 +42,22 @@ class Pbs(QueueSystem):
     gone = re.compile(r"unknown job id|job has finished|request invalid for state", re.IGNORECASE)
     job_id = re.compile(r"^(?P<job_id>\d+\S*)\s*$", re.MULTILINE)
 
+    def __init__(self) -> None:
+        self._finished = ["-x"]
+
     def walltime(self, seconds: float) -> str:
         """``hours:minutes:seconds``."""
         return clock(seconds, days=False)
 
     def query(self, run: str, ids: Sequence[str]) -> list[str]:
-        """Finished ones show with ``-x`` only."""
-        return ["qstat", "-x", "-f", "-F", "json", *ids]
+        """Finished ones show with ``-x`` only, which a server without job history does not know."""
+        return ["qstat", *self._finished, "-f", "-F", "json", *ids]
 
     def reports(self, ran: Ran) -> dict[str, Report] | None:
         """Jobs that are not known any more are an error beside the answer about the others."""
+        if _NO_HISTORY.search(ran.stderr):
+            self._finished = []
+            return None
         if ran.returncode not in {0, _UNKNOWN, _FINISHED}:
             return None
         jobs = _jobs(ran.stdout)
@@ -136,7 +145,7 @@ async def open_cluster(config: Config) -> Cluster:
     StartError
         When no worker comes within ``start_timeout``.
     """
-    return await open_queued("pbs", SYSTEM, config, plans(config))
+    return await open_queued("pbs", Pbs(), config, plans(config))
 
 
 def _jobs(text: str) -> dict[str, dict[str, Any]] | None:

@@ -2,9 +2,10 @@
 
 Run as ``python -I -S _janitor.py`` by `asyncflow.queues.janitor`, in a session of its own; standard library only, so
 that it is there in a few milliseconds. Standard input gives its orders, one a line: JSON with ``cancel`` and ``find``
-(commands), ``pid`` (the driver's), ``directory`` (the run's) and ``interval`` (see `INTERVAL`); then ``job ID`` for
-each job submitted, ``gone ID`` for each that ended, and ``done`` when nothing is left to do. End of input without that,
-or the end of the driver's process, means that the driver has gone.
+(commands), ``pid`` (the driver's), ``directory`` (the run's) and ``interval`` (see `INTERVAL`); then
+``submitting`` before each submission and ``job ID`` or ``refused`` after it, ``gone ID`` for each job that ended, and
+``done`` when nothing is left to do. End of input without that, or the end of the driver's process, means that the
+driver has gone.
 """
 
 import json
@@ -19,8 +20,11 @@ from typing import Any
 #: Seconds between looks for jobs that are still there.
 INTERVAL = 2.0
 
-#: Looks in a row that find nothing before the work is done: a submission may have been under way when the driver died.
+#: Looks in a row that find nothing before the work is done: queues may be slow to list what they have accepted.
 QUIET_LOOKS = 5
+
+#: The same where a submission was under way when the driver died; commands are given 120 s.
+LATE_LOOKS = 60
 
 #: Seconds after which the queueing system is left to its own devices (and workers to their death_timeout).
 PATIENCE = 3600.0
@@ -33,6 +37,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.jobs: dict[str, None] = {}
+        self.submissions = 0  #: under way
         self.is_done = False
         self._rest = b""
 
@@ -40,7 +45,12 @@ class Orders:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             word, _, job = line.decode().partition(" ")
-            if word == "job":
+            if word == "submitting":
+                self.submissions += 1
+            elif word == "refused":
+                self.submissions -= 1
+            elif word == "job":
+                self.submissions -= 1
                 self.jobs[job] = None
             elif word == "gone":
                 self.jobs.pop(job, None)
@@ -86,11 +96,16 @@ def cancel(command: list[str], jobs: list[str]) -> None:
 def clean_up(spec: dict[str, Any], orders: Orders) -> None:
     """Cancel until nothing has been found for a while."""
     deadline = time.monotonic() + PATIENCE
+    # Whoever has been let in has read them; nobody else is to be.
+    shutil.rmtree(f"{spec['directory']}/tls", ignore_errors=True)
     cancel(spec["cancel"], list(orders.jobs))
-    quiet = 0
-    while quiet < QUIET_LOOKS and time.monotonic() < deadline:
+    quiet = 0 if spec["find"] else LATE_LOOKS
+    new: set[str] = set()
+    # A submission under way has a process of its own, and a busy controller may take it long after the driver's end.
+    while quiet < (LATE_LOOKS if len(new) < orders.submissions else QUIET_LOOKS) and time.monotonic() < deadline:
         found = look(spec["find"])
         quiet = quiet + 1 if found == [] else 0
+        new.update(set(found or ()) - orders.jobs.keys())
         if found:
             cancel(spec["cancel"], found)
         time.sleep(spec["interval"])

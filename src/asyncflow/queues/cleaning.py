@@ -133,5 +133,5 @@ def _judged(directory: RunDirectory) -> Found:
     where = f"process {owner.pid} on {owner.host}"
     alive = is_alive(owner)
     if alive is None:
-        return Found(directory.name, Life.UNKNOWN, f"its driver is {where}, and only that host knows it", directory)
+        return Found(directory.name, Life.UNKNOWN, f"its driver is {where}, of which nothing is known here", directory)
     return Found(directory.name, Life.ALIVE if alive else Life.DEAD, f"its driver, {where}", directory)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 #: Seconds of work that are worth a worker: ten thousand tasks of a millisecond need no hundred jobs.
 WORTH = 5.0
 
+_LEAST = 1e-6
+
 #: Tasks looked at in one go; what lies behind them asks for workers when these have them.
 MOST = 20_000
 
@@ -34,11 +36,14 @@ def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str
         By pool.
     """
     workers = dict.fromkeys((pool.name for pool in pools), 0.0)
-    by_resource = {pool_resource(pool.name): pool for pool in pools}
     for task, count in _alike(runnable(scheduler)):
-        pool = _pool_of(task, pools, by_resource)
-        if pool is not None:
-            workers[pool.name] += count * share(task, pool)
+        fitting = [pool for pool in pools if can_run(task, pool)]
+        left = float(count)
+        for pool in fitting:  # what is more than a pool may ever have goes to the next
+            is_last = pool is fitting[-1]
+            taken = left if is_last else min(left, max(0.0, pool.workers - workers[pool.name]) / share(task, pool))
+            workers[pool.name] += taken * share(task, pool)
+            left -= taken
     return {name: count / processes[name] for name, count in workers.items()}
 
 
@@ -60,7 +65,7 @@ def share(task: "TaskState", pool: Pool) -> float:
         if available:
             taken = max(taken, amount / available)
     average = task.prefix.duration_average  # -1 where none has run
-    return taken * (min(1.0, average / WORTH) if average >= 0 else 1.0)
+    return taken * (max(_LEAST, min(1.0, average / WORTH)) if average >= 0 else 1.0)
 
 
 def can_run(task: "TaskState", pool: Pool) -> bool:
@@ -86,10 +91,3 @@ def runnable(scheduler: "Scheduler") -> Iterator["TaskState"]:
                 return
             left -= 1
             yield task
-
-
-def _pool_of(task: "TaskState", pools: Sequence[Pool], by_resource: Mapping[str, Pool]) -> Pool | None:
-    for name in task.resource_restrictions or ():
-        if name in by_resource:
-            return by_resource[name]
-    return next((pool for pool in pools if can_run(task, pool)), None)

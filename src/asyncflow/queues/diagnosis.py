@@ -108,11 +108,13 @@ def of_silence(said: str, timeout: float, queues: Sequence[str]) -> Problem:
     return Problem(text, _queue(queues))
 
 
-def of_death(said: str, log: str, shared: str, python: str) -> Problem:
+def of_death(said: str, log: str, shared: str, keys: PoolKeys) -> Problem:
     """A job that ended without a word."""
     if not log:
-        text = f"job {said} ended without a log: the node cannot write below {shared}, or ends jobs at once"
-        return Problem(text, f"shared_temp_directory: {_SHARED}")
+        place, key = keys.log_directory or shared, "log_directory" if keys.log_directory else "shared_temp_directory"
+        text = f"job {said} ended without a log: the node cannot write below {place}, or ends jobs at once"
+        return Problem(text, f"{key}: {_SHARED}")
+    python = keys.python or sys.executable
     last = log.strip().splitlines()[-1]
     if re.search(r"not found|no such file|permission denied|cannot execute|exec format", last, re.IGNORECASE):
         return Problem(f"job {said} could not run {python} there: {last}", f"python: {_other(python)}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from asyncflow.queues.jobs import Job
 from asyncflow.queues.roster import Crew
-from asyncflow.queues.scaling import JobFacts, PoolFacts, wanted
+from asyncflow.queues.scaling import JobFacts, PoolFacts, staying, wanted
 from asyncflow.queues.template import PoolPlan
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Pressure:
             lead=min(keys.walltime / 4, max(5.0, 1.5 * self.queue_wait)),
             jobs=[self._job(scheduler, job, now) for job in jobs],
         )
-        if wanted(facts) >= len(jobs):
+        if wanted(facts) >= len(staying(facts)):
             self._surplus_since = None
             return facts
         if self._surplus_since is None:

@@ -19,15 +19,15 @@ class Janitor:
 
     Parameters
     ----------
-    system : QueueSystem
-        Whose jobs they are.
+    system : QueueSystem or None
+        Whose jobs they are; None where the run has none, and only its directory is to be removed.
     run : RunDirectory
         Removed by the janitor if the driver does not live to do it.
     interval : float
         Seconds between its looks for jobs that are still there, when the driver has gone.
     """
 
-    def __init__(self, system: QueueSystem, run: RunDirectory, interval: float = INTERVAL) -> None:
+    def __init__(self, system: QueueSystem | None, run: RunDirectory, interval: float = INTERVAL) -> None:
         self._program = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_PROGRAM)],
             stdin=subprocess.PIPE,
@@ -37,13 +37,21 @@ class Janitor:
             start_new_session=True,
         )
         spec = {
-            "cancel": system.cancel([]),
-            "find": system.find(run.name),
+            "cancel": system.cancel([]) if system is not None else [],
+            "find": system.find(run.name) if system is not None else [],
             "pid": os.getpid(),
             "directory": str(run.path),
             "interval": interval,
         }
         self._tell(json.dumps(spec))
+
+    def submitting(self) -> None:
+        """A submission begins; `submitted` or `refused` follows."""
+        self._tell("submitting")
+
+    def refused(self) -> None:
+        """It came to nothing."""
+        self._tell("refused")
 
     def submitted(self, job_id: str) -> None:
         """That job is to be cancelled when the driver ends."""

@@ -197,7 +197,7 @@ class Probing:
     async def _judge_death(self, each: Probe) -> None:
         log = await asyncio.to_thread(self._run.tail, each.job_id, each.keys.log_directory)
         shared = str(self._run.path.parent)
-        each.problems.append(of_death(self._word(each), log, shared, each.keys.python or sys.executable))
+        each.problems.append(of_death(self._word(each), log, shared, each.keys))
 
     def _told(self, report: Any) -> None:
         for each in self.probes:

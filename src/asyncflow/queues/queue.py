@@ -81,7 +81,12 @@ class Queue:
         return [job_id for job_id in ended if isinstance(job_id, str)]
 
     async def _submit(self, job: Any) -> str:
-        await job.start()
+        self._janitor.submitting()
+        try:
+            await job.start()
+        except BaseException:
+            self._janitor.refused()
+            raise
         job_id = str(job.job_id)
         self._janitor.submitted(job_id)
         self.look_soon()

@@ -113,8 +113,6 @@ class RunDirectory:
             logger.warning("the logs of the jobs stay in %s", self.logs)
         else:
             shutil.rmtree(self.path, ignore_errors=True)
-            with suppress(OSError):
-                self.path.parent.rmdir()  # the last run of all
 
     @property
     def owner(self) -> Owner | None:
@@ -137,8 +135,8 @@ def this_process(kind: str) -> Owner:
 
 
 def is_alive(owner: Owner) -> bool | None:
-    """Whether that driver still runs; None where it is on another host."""
-    if owner.host != socket.gethostname():
+    """Whether that driver still runs; None where that cannot be told, as on another host."""
+    if owner.host != socket.gethostname() or owner.began < 0:  # the latter where there is no /proc
         return None
     return owner.boot == _boot() and owner.began == _began(owner.pid)
 

@@ -173,7 +173,9 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._let_go(monotonic())
 
     def _demand(self) -> dict[str, float]:
-        return demand(self._scheduler, [plan.pool for plan in self._plans.values()], self._processes)
+        crews = self._roster.crews
+        pools = [plan.pool for name, plan in self._plans.items() if not crews[name].is_given_up]
+        return demand(self._scheduler, pools, self._processes)
 
     async def _ask(self) -> None:
         reports = await self._queue.ask([job.id for job in self._roster])

@@ -16,7 +16,7 @@ _KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TZ", "USER", "TMPDIR", MAR
 def pbsdsh(directory: Path, args: list[str]) -> int:
     """Run a command on the nodes of this job, all at once; the worst of the exit statuses."""
     try:
-        options, command = getopt.getopt(args, "c:n:osuv")
+        options, command = getopt.getopt(args, "c:n:osv")
     except getopt.GetoptError as problem:
         sys.stderr.write(f"pbsdsh: invalid option -- '{problem.opt}'\n")
         return 1
@@ -26,10 +26,10 @@ def pbsdsh(directory: Path, args: list[str]) -> int:
         sys.stderr.write("pbsdsh: PBS jobid not in environment.\n")
         return 1
     if not command:
-        sys.stderr.write("usage: pbsdsh [-c copies | -n node][-s][-u][-v] -- program [args...]\n")
+        sys.stderr.write("usage: pbsdsh [-c copies | -n node][-s][-v] -- program [args...]\n")
         return 1
-    nodes = list(dict.fromkeys(job["nodes"])) if "-u" in chosen else list(job["nodes"])
-    numbers = range(len(nodes))[: int(chosen.get("-c", len(nodes)))]
+    nodes = len(job["nodes"])
+    numbers = range(nodes)[: int(chosen.get("-c", nodes))]
     if "-n" in chosen:
         numbers = range(int(chosen["-n"]), int(chosen["-n"]) + 1)
     started = [_spawn(command, number) for number in numbers]

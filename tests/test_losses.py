@@ -1,0 +1,284 @@
+"""Tasks that are lost with their worker: who is blamed, how often, and what becomes of those that wait for them."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+from distributed import Scheduler, Worker
+
+from asyncflow import DaskExecutionBackend, DependencyFailureError, TaskState, WorkerLostError, WorkflowEngine
+from asyncflow.queues.losses import GRANTED, Losses, fail, task_name
+from gates import Gate, Notes, until
+
+
+def explain(task, worker, count):
+    """What a task fails with."""
+    return WorkerLostError(f"{task} was lost {count} times", worker)
+
+
+class Site:
+    """A scheduler that counts losses, an engine on it, and workers that come and go."""
+
+    def __init__(self, scheduler, flow):
+        self.scheduler, self.flow = scheduler, flow
+        self.workers = []
+
+    async def add(self, nthreads=2, **options):
+        """Another worker, in this process."""
+        worker = Worker(
+            self.scheduler.address, nthreads=nthreads, memory_limit=0, dashboard_address="127.0.0.1:0", **options
+        )
+        self.workers.append(await worker)
+        return worker
+
+    async def lose(self, worker):
+        """The connection to a worker breaks."""
+        await self.scheduler.remove_worker(worker.address, stimulus_id="test-lost")
+        await worker.close(nanny=False, executor_wait=False)
+
+
+@asynccontextmanager
+async def site():
+    """A scheduler without workers."""
+    scheduler = await Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0")
+    losses = Losses(scheduler, explain)
+    scheduler.add_plugin(losses, name=losses.name)
+    made = None
+    try:
+        async with WorkflowEngine.create(backend=DaskExecutionBackend(address=scheduler.address)) as flow:
+            made = Site(scheduler, flow)
+            yield made
+    finally:
+        for worker in made.workers if made is not None else ():
+            await worker.close(nanny=False, executor_wait=False)
+        await scheduler.close()
+
+
+@contextmanager
+def program(address):
+    """A worker of one thread that is a process of its own, and has no nanny."""
+    argv = ["-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads=1", "--memory-limit=0"]
+    argv += ["--dashboard-address=127.0.0.1:0", "--host=127.0.0.1"]
+    with subprocess.Popen([sys.executable, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
+        try:
+            yield worker
+        finally:
+            worker.kill()
+
+
+def hold(number, notes, gate):
+    """Say that it has begun, and where; then wait."""
+    from distributed import get_worker
+
+    notes.add(f"{number} {get_worker().address}")
+    gate.wait()
+    return number
+
+
+def begun(notes, worker):
+    """The numbers of the tasks that began on `worker`."""
+    return {int(line.split()[0]) for line in notes.lines if line.split()[1] == worker.address}
+
+
+async def outcomes(futures):
+    """The numbers of those that were lost, and the values of the others."""
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    lost = {number for number, result in enumerate(results) if isinstance(result, WorkerLostError)}
+    return lost, [result for result in results if not isinstance(result, WorkerLostError)]
+
+
+async def test_those_that_ran_are_blamed_and_no_others(tmp_path):
+    """Of eight tasks that a worker of two threads had been given, the two that had begun are lost with it."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    async with site() as here:
+        task = here.flow.function_task(lost_retries=0)(hold)
+        worker = await here.add()
+        futures = [task(number, notes, gate) for number in range(8)]
+        await until(lambda: sum(future.state is TaskState.RUNNING for future in futures) == 2)
+        await until(lambda: len(here.scheduler.workers[worker.address].processing) > 2)
+        first = begun(notes, worker)
+        await here.lose(worker)
+        gate.open()
+        await here.add()
+        lost, values = await outcomes(futures)
+    assert lost == first
+    assert values == sorted(set(range(8)) - first)
+
+
+async def test_a_wide_task_leaves_room_for_no_other(tmp_path):
+    """Of tasks that need all cores of the worker only one can have been running."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    async with site() as here:
+        task = here.flow.function_task(lost_retries=0, cores=2)(hold)
+        worker = await here.add(resources={"cores": 2})
+        futures = [task(number, notes, gate) for number in range(4)]
+        await until(lambda: any(future.state is TaskState.RUNNING for future in futures))
+        await until(lambda: len(here.scheduler.workers[worker.address].processing) == 4)
+        first = begun(notes, worker)
+        await here.lose(worker)
+        gate.open()
+        await here.add(resources={"cores": 2})
+        lost, values = await outcomes(futures)
+    assert len(first) == 1
+    assert lost == first
+    assert values == sorted(set(range(4)) - first)
+
+
+async def test_a_later_task_of_higher_priority_is_not_blamed(tmp_path):
+    """It waits for a slot that the one before it holds."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    async with site() as here:
+        task = here.flow.function_task(lost_retries=0)(hold)
+        worker = await here.add(nthreads=1)
+        futures = [task(0, notes, gate)]
+        await until(lambda: futures[0].state is TaskState.RUNNING)
+        futures.append(task.options(priority=10)(1, notes, gate))
+        await until(lambda: len(here.scheduler.workers[worker.address].processing) == 2)
+        await here.lose(worker)
+        gate.open()
+        await here.add(nthreads=1)
+        lost, values = await outcomes(futures)
+    assert (lost, values) == ({0}, [1])
+
+
+@pytest.mark.parametrize("granted", [None, 1])
+async def test_a_task_is_begun_again_as_often_as_it_may(granted, tmp_path):
+    """And no more often: then it fails with what the end of its worker meant, and names that worker."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    times = 1 + (GRANTED if granted is None else granted)
+    async with site() as here:
+        options = {} if granted is None else {"lost_retries": granted}
+        task = here.flow.function_task(**options)(hold)
+        future = task(0, notes, gate)
+        for _ in range(times):
+            worker = await here.add(nthreads=1)
+            await until(lambda worker=worker: begun(notes, worker))
+            await here.lose(worker)
+        gate.open()
+        with pytest.raises(WorkerLostError, match=f"hold was lost {times} times") as caught:
+            await future
+    assert caught.value.worker == worker.address
+    assert len(notes.lines) == times
+
+
+async def test_a_worker_that_leaves_in_order_counts_as_well(tmp_path):
+    """A task longer than the lifetime of its workers would be begun again for ever."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    async with site() as here:
+        task = here.flow.function_task(lost_retries=0)(hold)
+        future = task(0, notes, gate)
+        worker = await here.add(nthreads=1)
+        await until(lambda: begun(notes, worker))
+        await here.scheduler.remove_worker(worker.address, stimulus_id="test-left", expected=True, close=True)
+        gate.open()
+        with pytest.raises(WorkerLostError):
+            await future
+
+
+async def test_a_task_that_ends_well_is_not_reminded_of_its_losses(tmp_path):
+    """Neither it, nor those that wait for it."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    async with site() as here:
+        task = here.flow.function_task(lost_retries=1)(hold)
+
+        @here.flow.function_task(lost_retries=0)
+        def double(value):
+            return 2 * value
+
+        future = task(21, notes, gate)
+        dependent = double(future)
+        worker = await here.add(nthreads=1)
+        await until(lambda: begun(notes, worker))
+        await here.lose(worker)
+        gate.open()
+        await here.add(nthreads=1)
+        assert (await future, await dependent) == (21, 42)
+
+
+async def test_results_lost_with_a_worker_are_nobodys_fault(tmp_path):
+    """A finished task whose value went with its worker is run again, though it is granted no loss."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    gate.open()
+    async with site() as here:
+        task = here.flow.function_task(lost_retries=0)(hold)
+        worker = await here.add(nthreads=1)
+        future = task(5, notes, gate)
+        key = future.dask_future.key
+        await until(lambda: key in here.scheduler.tasks and here.scheduler.tasks[key].state == "memory")
+        await here.lose(worker)
+        await here.add(nthreads=1)
+        assert await future == 5
+    assert len(notes.lines) == 2
+
+
+async def test_a_task_that_kills_its_worker_fails_with_those_that_wait_for_it(tmp_path):
+    """A program ended by a body takes nobody along: dependents are told the cause, a bystander ends well."""
+    notes = Notes(tmp_path / "notes")
+    async with site() as here:
+
+        @here.flow.function_task(lost_retries=1)
+        def crash(notes):
+            notes.add("crash")
+            os._exit(3)
+
+        @here.flow.function_task(lost_retries=0)
+        def follow(value):
+            return value
+
+        @here.flow.function_task(lost_retries=0)
+        def stand_by():
+            return "well"
+
+        future = crash(notes)
+        dependent = follow(future)
+        last = follow(dependent)
+        bystander = stand_by()
+        for number in range(2):
+            with program(here.scheduler.address) as worker:
+                assert await asyncio.to_thread(worker.wait, 30) == 3
+            await until(lambda number=number: len(notes.lines) == number + 1 and not here.scheduler.workers)
+        with pytest.raises(WorkerLostError, match="crash was lost 2 times") as caught:
+            await future
+        for waiting, way in ((dependent, ["crash"]), (last, ["follow", "crash"])):
+            with pytest.raises(DependencyFailureError) as failure:
+                await waiting
+            assert failure.value.failed_dependencies == way
+            assert str(failure.value.root_cause) == str(caught.value)
+        with program(here.scheduler.address):
+            assert await bystander == "well"
+    assert len(notes.lines) == 2
+
+
+async def test_tasks_that_nothing_can_run_are_failed_with_the_reason(tmp_path):
+    """With those that wait for them; what has ended or waits for others is left alone."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    async with site() as here:
+
+        @here.flow.function_task
+        def plus(value):
+            return value + 1
+
+        task = here.flow.function_task(hold)
+        await here.add(nthreads=1)
+        running = task(1, notes, gate)
+        doomed = task.options(resources={"gpu": 1})(2, notes, gate)
+        dependent, other = plus(doomed), plus(running)
+        await until(lambda: here.scheduler.unrunnable and notes.lines)
+        tasks = list(here.scheduler.tasks.values())
+        fail(here.scheduler, [each for each in tasks if each in here.scheduler.unrunnable], explain("hold", "", 0))
+        with pytest.raises(WorkerLostError):
+            await doomed
+        with pytest.raises(DependencyFailureError):
+            await dependent
+        fail(here.scheduler, [each for each in tasks if each.state in {"waiting", "memory", "erred"}], OSError())
+        gate.open()
+        assert (await running, await other) == (1, 2)
+
+
+def test_a_task_is_called_by_its_name():
+    """Keys are names with a number; what has none is called as it is."""
+    assert task_name("relax-step-7a01") == "relax-step"
+    assert task_name("alone") == "alone"
