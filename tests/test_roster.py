@@ -40,8 +40,8 @@ def test_workers_belong_to_the_job_in_their_name(roster):
     assert roster.worker_came("cpu-9", "tcp://e", 2.0) is None
     assert (one.workers, two.workers) == ({"tcp://a"}, {"tcp://b", "tcp://c"})
     assert roster.job_of("tcp://c") is two
-    assert roster.worker_left("tcp://c") is two
-    assert roster.worker_left("tcp://c") is None
+    assert roster.worker_left("tcp://c", 0.0) is two
+    assert roster.worker_left("tcp://c", 0.0) is None
     assert (roster.job_of("tcp://c"), two.workers) == (None, {"tcp://b"})
 
 
@@ -57,7 +57,7 @@ def test_a_worker_tells_that_its_job_runs_before_the_queue_does(roster):
     job = add(roster, 1)
     assert not job.is_running
     roster.worker_came("cpu-1", "tcp://a", 5.0)
-    roster.worker_left("tcp://a")
+    roster.worker_left("tcp://a", 0.0)
     roster.worker_came("cpu-1", "tcp://b", 9.0)
     assert (job.is_running, job.started, job.joined) == (True, 5.0, 5.0)
 
@@ -77,7 +77,7 @@ def test_a_job_that_is_queued_again_has_not_begun(roster):
     job = add(roster, 1)
     roster.worker_came("cpu-1", "tcp://a", 5.0)
     roster.take({"1": RUNNING}, 6.0)
-    roster.worker_left("tcp://a")
+    roster.worker_left("tcp://a", 0.0)
     roster.take({"1": QUEUED}, 10.0)
     assert not job.is_running
     assert (job.started, job.joined) == (None, None)
@@ -123,7 +123,7 @@ def test_the_worker_of_an_ended_job_is_known_until_it_is_gone(roster):
     roster.worker_came("cpu-1", "tcp://a", 1.0)
     roster.take({"1": ENDED}, 2.0)
     assert roster.job_of("tcp://a") is job
-    assert roster.worker_left("tcp://a") is job
+    assert roster.worker_left("tcp://a", 0.0) is job
 
 
 def test_a_pool_is_given_up_when_its_jobs_die_one_after_the_other(roster):

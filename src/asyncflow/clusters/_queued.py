@@ -131,9 +131,9 @@ async def listen(options: SchedulerOptions, interface: str | None, security: Any
             **where,
         )
     except (OSError, ValueError, RuntimeError) as error:  # the last around an OSError
-        place = f"{interface or host or 'all interfaces'}, port {options.port}"
+        place, cause = f"{interface or host or 'all interfaces'}, port {options.port}", error.__cause__ or error
         raise StartError(
-            f"the scheduler could not listen on {place} ({error.__cause__ or error}); change interface: or scheduler_options:"
+            f"the scheduler could not listen on {place} ({cause}); change interface: or scheduler_options:"
         ) from error
     announce(scheduler, options)
     return scheduler

@@ -75,6 +75,12 @@ def can_run(task: "TaskState", pool: Pool) -> bool:
     return all(name == pool_resource(pool.name) or has.get(name, 0) >= amount for name, amount in asked.items())
 
 
+def doomed(scheduler: "Scheduler", pool: Pool, others: Sequence[Pool]) -> list["TaskState"]:
+    """The tasks that `pool` can run, which has no job and gets none, and none of `others`."""
+    can = [task for task in runnable(scheduler) if can_run(task, pool)]
+    return [task for task in can if not any(can_run(task, other) for other in others)]
+
+
 def runnable(scheduler: "Scheduler") -> Iterator["TaskState"]:
     """The tasks that could run now: those that wait for a worker, and those that have one; the first `MOST`."""
 

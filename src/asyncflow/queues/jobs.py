@@ -59,6 +59,8 @@ class Job:
         When its first worker connected.
     idle_since : float or None
         Since when its workers have had nothing to do.
+    deserted : float or None
+        Since when all its workers have been gone.
     workers : set of str
         Addresses of its workers that are connected.
     is_cancelled : bool
@@ -77,6 +79,7 @@ class Job:
     started: float | None = None
     joined: float | None = None
     idle_since: float | None = None
+    deserted: float | None = None
     workers: set[str] = field(default_factory=set)
     is_cancelled: bool = False
     is_leaving: bool = False

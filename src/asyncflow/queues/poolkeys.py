@@ -228,6 +228,10 @@ class QueueSettings(ClusterSettings):
             cores, processes = found.get("cores"), found.get("processes")
             if cores and processes and processes > cores:
                 raise ValueError(f"{where} has {processes} processes for {cores} cores; give at most one for each")
+            if (processes or 1) > 1 and "gpu" in (found.get("resources") or {}):
+                raise ValueError(
+                    f"{where} has {processes} processes, each of which would see all GPUs of its job; set processes: 1"
+                )
             margin, walltime = found.get("walltime_margin"), found.get("walltime")
             if margin and walltime and margin >= walltime:
                 raise ValueError(

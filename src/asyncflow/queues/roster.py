@@ -76,17 +76,25 @@ class Roster:
         if job.started is None:
             job.is_cancelled = False  # it began before the queue could cancel it
         job.workers.add(address)
+        job.is_seen = True  # a worker proves that the queue has it
+        job.deserted = None
         job.started = now if job.started is None else job.started
         job.joined = now if job.joined is None else job.joined
         self._by_worker[address] = job
         return job
 
-    def worker_left(self, address: str) -> Job | None:
+    def worker_left(self, address: str, now: float) -> Job | None:
         """A worker is gone; its job."""
         job = self._by_worker.pop(address, None)
         if job is not None:
             job.workers.discard(address)
+            job.deserted = now if not job.workers else None
         return job
+
+    def deserted(self, now: float) -> list[Job]:
+        """Jobs that are still there although their workers have been gone for long, as on a node that hangs."""
+        gone = [job for job in self if job.deserted is not None and now - job.deserted >= LAG]
+        return [job for job in gone if not job.is_cancelled]
 
     def take(self, reports: Mapping[str, Report], now: float) -> list[Job]:
         """Note what the queue says of each job.

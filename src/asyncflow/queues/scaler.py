@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Scheduler, SchedulerPlugin
 
 from asyncflow.errors import PoolError, StartError, SubmitError
-from asyncflow.queues.demand import can_run, demand, runnable
+from asyncflow.queues.demand import demand, doomed
 from asyncflow.queues.facts import Pressure
 from asyncflow.queues.jobs import Job
 from asyncflow.queues.leaving import give_back, leave
@@ -19,9 +19,10 @@ from asyncflow.queues.queue import Queue
 from asyncflow.queues.roster import Crew, Roster
 from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.scaling import Decision, decide
+from asyncflow.queues.submitter import Submitter
 from asyncflow.queues.system import QueueSystem
 from asyncflow.queues.telling import given_up, lost, tried, waiting
-from asyncflow.queues.template import PoolPlan, Site, job_from
+from asyncflow.queues.template import PoolPlan, Site
 
 logger = logging.getLogger("asyncflow")
 
@@ -30,9 +31,6 @@ STEP, REST = 0.2, 1.0
 
 #: States of a task that no worker has taken.
 _WAITS = frozenset({"no-worker", "queued"})
-
-#: Seconds after a refused submission before the next; twice as long each time.
-RETRY, LONGEST_RETRY = 2.0, 300.0
 
 
 class Scaler(SchedulerPlugin):  # type: ignore[misc]
@@ -66,8 +64,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         run: RunDirectory,
     ) -> None:
         self._scheduler = scheduler
-        self._system = system
         self._queue = queue
+        self._submitter = Submitter(system, queue, site)
         self._plans = {plan.pool.name: plan for plan in plans}
         self._site = site
         self._run = run
@@ -76,10 +74,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._roster = Roster(self._processes)
         self._wake = asyncio.Event()
         self._first = asyncio.get_running_loop().create_future()
-        self._numbers = dict.fromkeys(self._plans, 0)
         self._pressures = {name: Pressure(plan) for name, plan in self._plans.items()}
-        self._not_before = dict.fromkeys(self._plans, 0.0)
-        self._retry = dict.fromkeys(self._plans, RETRY)
         self._refused: dict[str, PoolError | SubmitError] = {}
         self._told: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -102,7 +97,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._scheduler.add_plugin(self, name=self.name)
         for plan in self._plans.values():
             for _ in range(min(plan.keys.limits.min, plan.keys.max_queued)):
-                await self._submit(plan, is_first=True)
+                if not await self._is_submitted(plan):
+                    break
         self._loop = asyncio.get_running_loop().create_task(self._run_for_ever())
         if any(plan.keys.limits.min for plan in self._plans.values()):
             try:
@@ -140,7 +136,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         """Called by Dask."""
-        if self._roster.worker_left(worker) is not None:
+        if self._roster.worker_left(worker, monotonic()) is not None:
             self._queue.look_soon()  # the queue may know why
             self._wake.set()
 
@@ -171,6 +167,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             await self._adjust(plan, needs.get(name, 0.0))
         self._fail_what_nothing_can_run()
         self._let_go(monotonic())
+        await self._cancel_deserted(monotonic())
 
     def _demand(self) -> dict[str, float]:
         crews = self._roster.crews
@@ -196,9 +193,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         if decision.give_back:  # on fresh news only: one of them may just have begun
             await self._ask()
             decision = self._decide(crew, need)
-        for _ in range(decision.submit if monotonic() >= self._not_before[plan.pool.name] else 0):
-            if not await self._submit(plan):
-                break
+        await self._submit_more(plan, decision.submit)
         await self._give_back([job for job in crew.jobs if job.id in decision.give_back])
 
     def _decide(self, crew: Crew, need: float) -> Decision:
@@ -206,27 +201,32 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     # What is done
 
-    async def _submit(self, plan: PoolPlan, *, is_first: bool = False) -> bool:
-        pool = plan.pool.name
-        name = f"{pool}-{self._numbers[pool]}"
-        self._numbers[pool] += 1
+    async def _submit(self, plan: PoolPlan) -> None:
+        job = await self._submitter.submit(plan)
+        logger.info("pool %r: submitted job %s", job.pool, job.id)
+        self._roster.add(job)
+
+    async def _is_submitted(self, plan: PoolPlan) -> bool:
+        """For the first jobs: a refusal is the caller's to hear, unless it is only for now."""
         try:
-            job_id = await self._queue.submit(job_from(self._system, plan, name, self._site))
+            await self._submit(plan)
         except SubmitError as error:
-            error.pool = pool
-            is_busy = self._queue.is_busy(error)
-            if is_first and not is_busy:
+            if not self._queue.is_busy(error):
                 raise
-            self._not_before[pool] = monotonic() + self._retry[pool]
-            self._retry[pool] = min(2 * self._retry[pool], LONGEST_RETRY)
-            if not is_busy and not self._roster.crews[pool].jobs:
-                self._refused[pool] = error
-            logger.warning("pool %r: %s", pool, error)
+            logger.warning("pool %r: %s", plan.pool.name, error)
             return False
-        self._retry[pool] = RETRY
-        logger.info("pool %r: submitted job %s", pool, job_id)
-        self._roster.add(Job(job_id, pool, name, monotonic()))
         return True
+
+    async def _submit_more(self, plan: PoolPlan, count: int) -> None:
+        """As many of `count` as are accepted; what is refused is tried again later."""
+        pool = plan.pool.name
+        try:
+            for _ in range(count if self._submitter.may_submit(pool) else 0):
+                await self._submit(plan)
+        except SubmitError as error:
+            logger.warning("pool %r: %s", pool, error)
+            if not self._queue.is_busy(error) and not self._roster.crews[pool].jobs:
+                self._refused[pool] = error
 
     async def _give_back(self, jobs: Sequence[Job]) -> None:
         queued = [job for job in jobs if not job.is_running]
@@ -248,6 +248,13 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
                 logger.info("pool %r: job %s nears its walltime and takes no new task", job.pool, job.id)
                 self._see_off(job, sorted(job.workers))
 
+    async def _cancel_deserted(self, now: float) -> None:
+        jobs = self._roster.deserted(now)
+        for job in jobs:
+            job.is_cancelled = True
+            logger.warning("pool %r: job %s has lost its workers, and is cancelled", job.pool, job)
+        await self._queue.cancel(job.id for job in jobs)
+
     def _see_off(self, job: Job, workers: Sequence[str]) -> None:
         assert job.started is not None
         self._start(self._leave(job, workers, job.started + self._plans[job.pool].lifetime.end))
@@ -260,26 +267,14 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     def _fail_what_nothing_can_run(self) -> None:
         """Calls whose pools have neither jobs nor the prospect of any."""
-        errors = {
-            **self._refused,
-            **{
-                name: given_up(crew, self._tail)
-                for name, crew in self._roster.crews.items()
-                if crew.is_given_up and not crew.jobs
-            },
-        }
+        crews = self._roster.crews
+        stopped = {name: crew for name, crew in crews.items() if crew.is_given_up and not crew.jobs}
+        errors = {**self._refused, **{name: given_up(crew, self._tail) for name, crew in stopped.items()}}
         self._refused = {}
-        if not errors:
-            return
-        hopeful = [plan.pool for name, plan in self._plans.items() if name not in errors]
+        pools = {name: plan.pool for name, plan in self._plans.items()}
+        hopeful = [pool for name, pool in pools.items() if name not in errors]
         for name, error in errors.items():
-            pool = self._plans[name].pool
-            doomed = [
-                task
-                for task in runnable(self._scheduler)
-                if can_run(task, pool) and not any(can_run(task, other) for other in hopeful)
-            ]
-            fail(self._scheduler, doomed, error)
+            fail(self._scheduler, doomed(self._scheduler, pools[name], hopeful), error)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
