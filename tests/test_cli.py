@@ -13,7 +13,8 @@ import pytest
 from click import BadOptionUsage
 
 from asyncflow import clusters
-from asyncflow.cli.run import own_first
+from asyncflow.cli._either_side import own_first
+from asyncflow.cli.run import command as run
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -77,7 +78,7 @@ def test_help_lists_every_command():
     """Each command is named with one line about it."""
     done = asyncflow("--help")
     assert done.returncode == 0
-    for name in ("run", "check", "kinds"):
+    for name in ("check", "clean", "kinds", "run", "script", "submit"):
         assert f"\n  {name} " in done.stdout
 
 
@@ -171,13 +172,13 @@ def test_kinds_lists_every_kind_with_its_keys():
 )
 def test_words_after_the_script_are_its_own_except_two_long_options(words, sorted_out):
     """--config and --log-level belong to asyncflow on either side of the script, up to a ``--``."""
-    assert own_first(words.split()) == sorted_out.split()
+    assert own_first(words.split(), run.params) == sorted_out.split()
 
 
 def test_an_option_at_the_end_needs_its_value():
     """``--config`` as the last word is a usage error, not an argument of the script."""
     with pytest.raises(BadOptionUsage, match="requires an argument"):
-        own_first(["s.py", "--config"])
+        own_first(["s.py", "--config"], run.params)
 
 
 # run: as python would

@@ -1,4 +1,4 @@
-"""The command line: ``asyncflow run``, ``check``, ``kinds``; one module a command, found by its name."""
+"""The command line: ``asyncflow run``, ``check``, ``submit`` and others; one module a command, found by its name."""
 
 from importlib import import_module
 from pkgutil import iter_modules

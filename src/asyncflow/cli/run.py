@@ -4,19 +4,14 @@ from pathlib import Path
 
 import click
 
+from asyncflow.cli._either_side import EitherSide
+
 _LEVELS = ["debug", "info", "warning", "error", "critical"]
-
-
-class _Run(click.Command):
-    """A command whose options may stand on either side of a script that has options of its own."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, own_first(args))
 
 
 @click.command(
     "run",
-    cls=_Run,
+    cls=EitherSide,
     context_settings={"allow_interspersed_args": False},
     short_help="Run a script with a configuration.",
 )
@@ -50,40 +45,3 @@ def command(script: str, args: tuple[str, ...], config: str | None, log_level: s
         _script.check_config(config)
         config = str(Path(config).expanduser().absolute())  # the script may change its directory
     _script.run(script, list(args), config)
-
-
-def own_first(args: list[str]) -> list[str]:
-    """`args` with asyncflow's own options moved before the script, and a ``--`` that keeps click off the rest."""
-    before, after = _split(args)
-    if not after:
-        return before
-    script, *rest = after
-    own: list[str] = []
-    theirs: list[str] = []
-    words = iter(rest)
-    for word in words:
-        if word == "--":
-            theirs.extend(words)
-        elif word in {"--config", "--log-level"}:
-            value = next(words, None)
-            if value is None:
-                raise click.BadOptionUsage(word, f"Option {word!r} requires an argument.")
-            own.append(f"{word}={value}")
-        elif word.startswith(("--config=", "--log-level=")):
-            own.append(word)
-        else:
-            theirs.append(word)
-    return [*before, *own, "--", script, *theirs]
-
-
-def _split(args: list[str]) -> tuple[list[str], list[str]]:
-    """What stands before the script, and the script with what follows."""
-    words = enumerate(args)
-    for index, word in words:
-        if word == "--":
-            return args[:index], args[index + 1 :]
-        if not word.startswith("-"):
-            return args[:index], args[index:]
-        if word in {"--config", "-c", "--log-level"}:
-            next(words, None)  # its value
-    return args, []
