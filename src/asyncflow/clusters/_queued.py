@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from asyncflow.errors import StartError
 from asyncflow.queues.dashboards import tunnel
 from asyncflow.queues.janitor import Janitor
 from asyncflow.queues.poolkeys import QueueSettings, SchedulerOptions
+from asyncflow.queues.pools import Pool
 from asyncflow.queues.queue import Queue
 from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.system import QueueSystem
@@ -146,15 +147,33 @@ def announce(scheduler: Any, options: SchedulerOptions) -> None:
         logger.info("for the dashboard on your own machine: %s", tunnel(f"http://127.0.0.1:{port}/status"))
 
 
-def plans_of(kind: str, config: Any) -> list[PoolPlan]:
-    """The pools of `config`, each with the keys that stand beside ``pools:``; a flat one is called as its kind."""
-    if not config.pools:
-        return plan_pools({kind: config}, are_named=False)
-    return plan_pools({name: keys.over(config) for name, keys in config.pools.items()}, are_named=True)
+def queue_kind(
+    kind: str, system: Callable[[], QueueSystem]
+) -> tuple[Callable[[Any], list[PoolPlan]], Callable[[Any], list[Pool]], Callable[[Any], Coroutine[Any, Any, Cluster]]]:
+    """What a kind's module needs besides its ``Config``: ``plans``, ``pools`` and ``open_cluster``.
 
+    Parameters
+    ----------
+    kind : str
+        Its name, which is also that of its pool where the configuration names none.
+    system : callable
+        Makes the queueing system of one cluster.
+    """
 
-async def open_queued(kind: str, system: QueueSystem, config: Any, plans: list[PoolPlan]) -> Cluster:
-    """A cluster of `kind`, started."""
-    cluster = QueuedCluster(kind, system, config, plans)
-    await cluster.start()
-    return cluster
+    def plans(config: Any) -> list[PoolPlan]:
+        """The pools, each with the keys that stand beside ``pools:``."""
+        if not config.pools:
+            return plan_pools({kind: config}, are_named=False)
+        return plan_pools({name: keys.over(config) for name, keys in config.pools.items()}, are_named=True)
+
+    def pools(config: Any) -> list[Pool]:
+        """The shapes of the workers of each pool."""
+        return [plan.pool for plan in plans(config)]
+
+    async def open_cluster(config: Any) -> Cluster:
+        """Start the scheduler, submit the first jobs and wait for the first worker; `StartError` if none comes."""
+        cluster = QueuedCluster(kind, system(), config, plans(config))
+        await cluster.start()
+        return cluster
+
+    return plans, pools, open_cluster

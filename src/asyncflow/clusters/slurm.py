@@ -7,14 +7,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from asyncflow.clusters._queued import open_queued, plans_of
+from asyncflow.clusters._queued import queue_kind
 from asyncflow.queues.commands import Ran
 from asyncflow.queues.jobs import JobState, Report
 from asyncflow.queues.poolkeys import Line, Name, PoolKeys, QueueSettings
-from asyncflow.queues.pools import Pool
 from asyncflow.queues.system import Driver, QueueSystem
-from asyncflow.queues.target import Cluster
-from asyncflow.queues.template import PoolPlan
 from asyncflow.units import clock
 
 _STATES = {"PENDING": JobState.QUEUED, "CONFIGURING": JobState.QUEUED, "REQUEUED": JobState.QUEUED}
@@ -132,27 +129,7 @@ class Config(QueueSettings, Keys):
     """Several shapes of jobs by name, each with its own keys; keys beside ``pools:`` hold for all of them."""
 
 
-def plans(config: Config) -> list[PoolPlan]:
-    """The pools with all their keys."""
-    return plans_of("slurm", config)
-
-
-def pools(config: Config) -> list[Pool]:
-    """The shapes of the workers of each pool."""
-    return [plan.pool for plan in plans(config)]
-
-
-async def open_cluster(config: Config) -> Cluster:
-    """Start the scheduler, submit the first jobs and wait for the first worker.
-
-    Raises
-    ------
-    SubmitError
-        When SLURM refuses a job.
-    StartError
-        When no worker comes within ``start_timeout``.
-    """
-    return await open_queued("slurm", SYSTEM, config, plans(config))
+plans, pools, open_cluster = queue_kind("slurm", Slurm)
 
 
 def _report(line: str) -> tuple[str, Report]:

@@ -26,7 +26,7 @@ from asyncflow.queues.template import PoolPlan, Site
 
 logger = logging.getLogger("asyncflow")
 
-#: Seconds between two steps, at least and (while there is anything to watch) at most.
+#: Seconds between two steps, at least and at most.
 STEP, REST = 0.2, 1.0
 
 #: States of a task that no worker has taken.
@@ -105,7 +105,14 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
                 await asyncio.wait_for(self._first, patience)
             except TimeoutError:
                 raise StartError(
-                    tried(patience, self._site.scheduler, self._plans.values(), self._roster.crews, self._tail)
+                    tried(
+                        patience,
+                        self._site.scheduler,
+                        self._plans.values(),
+                        self._roster.crews,
+                        self._tail,
+                        self._submitter.refusals,
+                    )
                 ) from None
 
     async def close(self) -> bool:
@@ -154,9 +161,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             except Exception:  # whatever is wrong with one look, the jobs need the next
                 logger.exception("a look at the jobs failed; the next follows")
             await asyncio.sleep(STEP)
-            rests = REST if any(self._roster) or self._scheduler.unrunnable or self._scheduler.queued else None
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), rests)
+                await asyncio.wait_for(self._wake.wait(), REST)
             self._wake.clear()
 
     async def _step(self, now: float) -> None:

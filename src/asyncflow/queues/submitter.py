@@ -33,6 +33,7 @@ class Submitter:
         self._numbers: defaultdict[str, int] = defaultdict(int)
         self._retry: defaultdict[str, float] = defaultdict(lambda: RETRY)
         self._not_before: defaultdict[str, float] = defaultdict(float)
+        self.refusals: dict[str, SubmitError] = {}  #: of each pool the last, since it last had a job accepted
 
     def may_submit(self, pool: str) -> bool:
         """Whether enough time has passed since the last refusal."""
@@ -53,8 +54,10 @@ class Submitter:
             job_id = await self._queue.submit(job_from(self._system, plan, name, self._site))
         except SubmitError as error:
             error.pool = pool
+            self.refusals[pool] = error
             self._not_before[pool] = monotonic() + self._retry[pool]
             self._retry[pool] = min(2 * self._retry[pool], LONGEST_RETRY)
             raise
         self._retry[pool] = RETRY
+        self.refusals.pop(pool, None)
         return Job(job_id, pool, name, monotonic())

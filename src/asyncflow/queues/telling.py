@@ -50,13 +50,21 @@ def lost(task: str, worker: str, count: int, job: Job | None, plan: PoolPlan | N
     return WorkerLostError(text, worker)
 
 
-def tried(timeout: float, address: str, plans: Iterable[PoolPlan], crews: Mapping[str, Crew], tail: Tail) -> str:
-    """All that was done while no worker came."""
-    lines = [f"no worker came within start_timeout ({timeout:g} s); the scheduler listens on {address}"]
+def tried(
+    patience: float,
+    address: str,
+    plans: Iterable[PoolPlan],
+    crews: Mapping[str, Crew],
+    tail: Tail,
+    refusals: Mapping[str, Exception],
+) -> str:
+    """All that was done while no worker came for `patience` seconds."""
+    lines = [f"no worker came within start_timeout ({patience:g} s); the scheduler listens on {address}"]
     for plan in plans:
-        jobs = crews[plan.pool.name].jobs
+        name, jobs = plan.pool.name, crews[plan.pool.name].jobs
         interface = plan.keys.interface or "the default one"
-        lines.append(f"pool {plan.pool.name!r}: interface {interface}; jobs: {', '.join(map(str, jobs)) or 'none'}")
+        lines.append(f"pool {name!r}: interface {interface}; jobs: {', '.join(map(str, jobs)) or 'none'}")
+        lines += [str(refusals[name])] if name in refusals else []
         lines += [f"the log of job {job.id} ends:\n{log}" for job in jobs if (log := tail(job))]
     lines.append("where jobs run and no worker comes, nodes may not reach that address; interface: sets another")
     return "\n".join(lines)
