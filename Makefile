@@ -29,10 +29,10 @@ imports: $(VENV)/ready  ## which way the arrows run
 
 unit: $(VENV)/ready  ## the test suite
 	ci/slurm/install
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n 2 --dist worksteal $(PYTEST)
 
 oldest: $(OLDEST_VENV)/ready  ## the test suite with the oldest dask that is promised
-	$(OLDEST_VENV)/bin/pytest -q $(PYTEST)
+	$(OLDEST_VENV)/bin/pytest -n 2 --dist worksteal -q $(PYTEST)
 
 docs: $(VENV)/ready  ## build the documentation, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

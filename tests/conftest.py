@@ -64,6 +64,14 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_stays_is_looked_through_once():
+    """The same for what a module's tests have loaded and cached for good."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """Threads, processes and open files that a test starts end with it."""

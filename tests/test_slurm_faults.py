@@ -1,6 +1,7 @@
 """Jobs that die, drivers that are killed, walltimes: on a real Slurm work goes on, or fails with its cause."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -203,9 +204,12 @@ def test_ctrl_c_while_jobs_are_awaited_leaves_nothing_in_the_queue(slurm, tmp_pa
 
 
 def _janitors():
+    """The command lines of janitors of this Slurm's runs; other tests beside this one may have theirs."""
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if "_janitor.py" in command and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            command = " ".join(process.cmdline())
+            ours = process.environ().get("SLURM_CONF") == os.environ["SLURM_CONF"]
+            if ours and "_janitor.py" in command and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(command)
     return found

@@ -25,7 +25,7 @@ def seconds(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     text = value.strip().lower() if isinstance(value, str) else ""
-    if text.replace(".", "", 1).isdigit():
+    if text.replace(".", "", 1).isdecimal():
         return float(text)
     if clock := _CLOCK.fullmatch(text):
         days, hours, minutes, secs = (int(part or 0) for part in clock.groups())

@@ -121,7 +121,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._first.cancel()
+        if not self._first.cancel() and not self._first.cancelled():
+            self._first.exception()  # where nobody waited for the first worker, nobody has looked
         under_way = await self._queue.settle()
         return await self._queue.cancel(dict.fromkeys([*(job.id for job in self._roster), *under_way]))
 
