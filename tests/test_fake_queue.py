@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from asyncflow.testing import fake_queue
 from conftest import eventually
 from fakes import GONE, WORDS, becomes, home_in, job, reads, run, submit
+from gates import is_alive
 
 
 @pytest.fixture(params=["pbs", "lsf"])
@@ -179,11 +179,9 @@ with fake_queue("lsf", {str(tmp_path)!r}) as queue:
 """
     with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1) as owner:
         pid = int(owner.stdout.readline())
-        assert Path(f"/proc/{pid}").exists()
+        assert is_alive(pid)
         owner.send_signal(signal.SIGKILL)
-    assert eventually(
-        lambda: not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    )
+    assert eventually(lambda: not is_alive(pid))
 
 
 def test_nonsense_is_refused(tmp_path, queue):

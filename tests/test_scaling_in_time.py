@@ -103,7 +103,7 @@ def test_jobs_are_not_submitted_and_given_back_for_ever(simulation, demand):
         for _ in range(count):
             simulation.step(level)
             assert simulation.submitted <= simulation.rises
-    for _ in range(120):  # ten minutes of the last demand: delays are over, and what is idle has been so for long
+    for _ in range(480):  # forty minutes of the last demand: even six delays one by one, and what is idle has gone
         simulation.step(level)
     for _ in range(60):
         assert simulation.step(level) == Decision()

@@ -9,4 +9,4 @@
 #SBATCH --mem=12G
 #SBATCH -t 00:30:00
 
-python -m distributed.cli.dask_worker tls://10.0.0.1:8786 --name bigmem-0 --nthreads 2 --memory-limit 11.18GiB --nanny --death-timeout 60.0 --resources cores=2,memory=12000000000,pool-bigmem=1099511627776 --dashboard-address 127.0.0.1:0 --no-dashboard --protocol tls --tls-ca-file /home/me/.asyncflow/aflow-01234567/tls/ca.pem --tls-cert /home/me/.asyncflow/aflow-01234567/tls/worker-cert.pem --tls-key /home/me/.asyncflow/aflow-01234567/tls/worker-key.pem --lifetime 1665s --lifetime-stagger 45s --interface lo
+python -m distributed.cli.dask_worker tls://10.0.0.1:8786 --name bigmem-0 --nthreads 2 --memory-limit 11.18GiB --nanny --death-timeout 60.0 --resources cores=2,memory=12000000000,pool-bigmem=1099511627776 --dashboard-address 127.0.0.1:0 --no-dashboard --protocol tls --tls-ca-file /home/me/.asyncflow/aflow-01234567/tls/ca.pem --tls-cert /home/me/.asyncflow/aflow-01234567/tls/worker-cert.pem --tls-key /home/me/.asyncflow/aflow-01234567/tls/worker-key.pem --lifetime 1665s --lifetime-stagger 45s
