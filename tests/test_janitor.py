@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,9 @@ INTERVAL = 0.05
 class Commands:
     """A queueing system whose queue is a file of ids; each command says in another what it was asked."""
 
+    #: What `find` says of an empty queue, where that is an error.
+    gone = re.compile("no such job", re.IGNORECASE)
+
     def __init__(self, directory):
         self.directory = Path(directory)
         self.queue, self.cancelled, self.looks = (self.directory / name for name in ("queue", "cancelled", "looks"))
@@ -36,7 +40,8 @@ class Commands:
 
     def find(self, run):
         """Say what is in the queue; from the fifth look on, what is submitted late is there as well."""
-        script = 'cd "$0"; echo "$1" >> looks; [ -e queue ] || exec cat queue'
+        script = 'cd "$0"; echo "$1" >> looks; [ ! -e queue.none ] || { echo No such job >&2; exit 255; }'
+        script += "; [ -e queue ] || exec cat queue"
         script += '; [ "$(wc -l < looks)" -eq 5 ] && cat late >> queue; cat queue'
         return ["/bin/sh", "-c", script, str(self.directory), run]
 
@@ -210,7 +215,7 @@ def test_a_driver_that_dies_first_is_noticed(commands, run):
     commands.submit("1")
     with subprocess.Popen(["true"]) as dead:
         pass
-    spec = {"cancel": commands.cancel([]), "find": commands.find(run.name), "pid": dead.pid}
+    spec = {"cancel": commands.cancel([]), "find": commands.find(run.name), "pid": dead.pid, "none": ""}
     spec |= {"directory": str(run.path), "interval": INTERVAL}
     argv = [sys.executable, "-I", "-S", _janitor.__file__]
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as janitor:
@@ -218,6 +223,16 @@ def test_a_driver_that_dies_first_is_noticed(commands, run):
         janitor.stdin.flush()
         assert janitor.wait(10) == 0
     assert commands.orders == [["1"]]
+
+
+def test_an_empty_list_that_is_an_error_is_an_empty_list(commands, run):
+    """LSF says that no job is found, and ends with 255; the janitor does not wait for an answer for an hour."""
+    with driver(commands, run, ["1"]) as (owner, janitor):
+        commands.queue.unlink()
+        commands.queue.with_suffix(".none").touch()
+        os.kill(owner, signal.SIGKILL)
+        assert eventually(lambda: not is_alive(janitor))
+    assert not run.path.exists()
 
 
 def test_a_driver_that_never_said_what_to_do_leaves_nothing_to_do():

@@ -250,10 +250,22 @@ def test_logs_go_where_they_are_wanted(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "directive"), [("slurm", "-J mine"), ("slurm", "--job-name=mine"), ("pbs", "-N mine"), ("lsf", "-J mine")]
+    ("kind", "directive"),
+    [
+        ("slurm", "-J mine"),
+        ("slurm", "--job-name=mine"),
+        ("slurm", "--array=1-4"),
+        ("slurm", "-M other"),
+        ("slurm", "--wait"),
+        ("pbs", "-N mine"),
+        ("pbs", "-J 1-4"),
+        ("pbs", "-W block=true"),
+        ("lsf", "-J mine"),
+        ("lsf", "-K"),
+    ],
 )
-def test_directives_may_not_name_the_job(kind, directive):
-    """Jobs are found, and cancelled, by the name of their run."""
+def test_directives_may_not_name_or_multiply_jobs(kind, directive):
+    """Jobs are found, and cancelled, by the name of their run, and counted one by one."""
     keys = {"kind": kind, "cores": 1, "memory": 1, "job_extra_directives": ["--x=y", directive]}
     said = problems({"cluster": keys})
-    assert said.startswith(f"cluster.job_extra_directives: {directive!r} names the job")
+    assert said.startswith(f"cluster.job_extra_directives: {directive!r} is not for jobs with workers")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import re
 from itertools import pairwise
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ from asyncflow.queues import queue as queue_module
 from asyncflow.queues.jobs import JobState, Report
 from asyncflow.queues.queue import GROWTH, LONGEST, SOON, Queue
 from gates import Notes
+
+RUNNING, ENDED = Report(JobState.RUNNING, "R"), Report(JobState.ENDED, "F")
 
 
 class System:
@@ -43,6 +46,10 @@ class System:
             "x",
             *ids,
         ]
+
+    def find(self, run):
+        """What is there by name."""
+        return ["echo", "7 8"]
 
     def cancel_queued(self, ids):
         """Only those that wait."""
@@ -75,15 +82,15 @@ class Janitor:
 class Job:
     """A job of dask-jobqueue, as far as submitting it goes."""
 
-    def __init__(self, loop, job_id=None):
-        self.loop, self.number, self.job_id = loop, job_id, None
+    def __init__(self, loop, job_id=None, said="invalid partition"):
+        self.loop, self.number, self.job_id, self.said = loop, job_id, None, said
         self.began = None
 
     async def start(self):
         """Submitted, or refused where it has no number."""
         self.began = self.loop.time()
         if self.number is None:
-            raise SubmitError("refused", stderr="the server is too busy")
+            raise SubmitError("refused", stderr=self.said)
         self.job_id = self.number
 
 
@@ -134,6 +141,29 @@ async def test_the_janitor_hears_of_each_job_first(system):
     assert janitor.heard == ["?", "+7", "?", "!", "-7"]
 
 
+async def test_a_submission_that_may_have_been_accepted_is_looked_for_by_name(system):
+    """A controller that was too slow to answer may have taken the job; at the end it is cancelled as well."""
+    janitor = Janitor()
+    queue = queue_of(system, janitor)
+    loop = asyncio.get_running_loop()
+    assert await queue.submit(Job(loop, 7)) == "7"
+    with pytest.raises(SubmitError):
+        await queue.submit(Job(loop, said="the server is too busy"))
+    assert janitor.heard == ["?", "+7", "?"]  # the second stays under way
+    assert queue.strays({"7": RUNNING, "8": RUNNING, "9": ENDED}) == ["8"]
+    assert await queue.cancel_all()
+    assert [line.split()[1:] for line in system.notes.lines] == [["7", "8"]]
+
+
+async def test_one_job_that_is_gone_does_not_excuse_another(system):
+    """Only where each line says so were all of a batch cancelled."""
+    queue = queue_of(system)
+    system.status, system.said = 1, "'job 1 already gone'"
+    assert await queue.cancel(["1"])
+    system.said = "'job 1 already gone'; echo 'the server has no time' >&2"
+    assert not await queue.cancel(["1", "2"])
+
+
 def test_a_refusal_for_want_of_time_is_no_refusal(system):
     """The queueing system's own words tell them apart."""
     queue = queue_of(system)
@@ -145,7 +175,7 @@ async def waits(queue, clock, count):
     """How long after each of so many questions the next is due; each is asked when it is."""
     found = []
     for _ in range(count):
-        clock.now = max(clock.now, queue.next_poll)
+        clock.now = max(clock.now, queue.next_poll if math.isfinite(queue.next_poll) else 0.0)
         await queue.ask(["1"])
         found.append(queue.next_poll - clock.now)
     return found

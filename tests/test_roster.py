@@ -151,7 +151,7 @@ def test_a_life_makes_up_for_the_deaths_before_it(roster):
     """A job that has lived for long enough clears the pool, when it ends or while it runs."""
     for ends in (True, False):
         died(roster, 1)
-        add(roster, 2)
+        add(roster, 2).submitted = 0.5
         roster.worker_came("cpu-2", "tcp://a", 0.0)
         roster.lived(QUICK - 1)
         assert len(roster.crews["cpu"].deaths) == 1
@@ -160,6 +160,40 @@ def test_a_life_makes_up_for_the_deaths_before_it(roster):
         else:
             roster.lived(QUICK)
         assert roster.crews["cpu"].deaths == []
+
+
+def test_a_job_that_was_there_before_makes_up_for_none(roster):
+    """One node may be well and the next a black hole: three deaths in a row stop the pool."""
+    add(roster, 1)
+    roster.worker_came("cpu-1", "tcp://a", 0.0)
+    for number in (2, 3, 4):
+        died(roster, number)
+        roster.lived(10 * QUICK)
+    assert roster.crews["cpu"].is_given_up
+
+
+def test_a_job_that_is_queued_again_is_no_deserted_one(roster):
+    """Its workers have gone with its node; it waits, and begins anew."""
+    job = add(roster, 1)
+    roster.worker_came("cpu-1", "tcp://a", 0.0)
+    job.is_leaving = True
+    roster.worker_left("tcp://a", 1.0)
+    roster.take({"1": Report(JobState.QUEUED, "PENDING", "BeginTime")}, 2.0)
+    assert roster.deserted(1000.0, 300.0) == []
+    assert not job.is_leaving
+    assert not job.is_running
+
+
+def test_a_job_without_a_worker_is_deserted_after_a_while(roster):
+    """Whether its workers have gone, or none ever came; the latter counts as a death."""
+    lost, barren = add(roster, 1), add(roster, 2)
+    roster.worker_came("cpu-1", "tcp://a", 0.0)
+    roster.worker_left("tcp://a", 5.0)
+    roster.take({number: Report(JobState.RUNNING, "R") for number in ("1", "2")}, 10.0)
+    assert roster.deserted(10.0, 300.0) == []
+    assert roster.deserted(5.0 + LAG, 300.0) == [lost]
+    assert roster.deserted(310.0, 300.0) == [lost, barren]
+    assert roster.crews["cpu"].deaths == [barren]
 
 
 def test_live_jobs_are_those_that_may_run_another_task(roster):

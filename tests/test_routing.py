@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncflow.options import TaskOptions
-from asyncflow.queues import demand as demand_module
-from asyncflow.queues.demand import WORTH, can_run, demand, runnable, share
+from asyncflow.queues.demand import WORTH, can_run, demand, share
 from asyncflow.queues.pools import PLENTY, Pool, pool_resource, refusal, route
 
 GB = 10**9
@@ -204,14 +203,14 @@ def test_ten_thousand_short_tasks_need_no_hundred_jobs():
     assert found["one"] == pytest.approx(10 / WORTH)
 
 
-def test_a_look_at_the_tasks_has_a_limit(monkeypatch):
-    """Those that have no worker come first, so that a million tasks on workers hide none of them."""
-    monkeypatch.setattr(demand_module, "MOST", 5)
-    lost = [task() for _ in range(3)]
-    assert list(runnable(scheduler(lost, processing=[[task() for _ in range(9)]])))[:3] == lost
-    assert len(list(runnable(scheduler(lost, processing=[[task() for _ in range(9)]])))) == 5
+def test_work_of_one_pool_hides_none_of_another():
+    """However much there is of it."""
+    many = [task(**{"pool-cpu": 1}) for _ in range(50_000)]
+    few = [task(**{"pool-gpu": 1})]
+    pools = [Pool("cpu", 4, cores=1, is_named=True), Pool("gpu", 4, cores=1, is_named=True)]
+    assert demand(scheduler(many + few), pools, {"cpu": 1, "gpu": 1})["gpu"] == 1
 
 
 def test_a_worker_never_runs_out_of_its_own_pool():
     """Each task takes one of what its worker declares plenty of."""
-    assert PLENTY > demand_module.MOST
+    assert PLENTY > 10**9

@@ -89,13 +89,16 @@ class QueuedCluster(Cluster):
         scaler, self._scaler = self._scaler, None
         janitor, self._janitor = self._janitor, None
         run, self._run = self._run, None
-        are_cancelled = True
+        are_cancelled = scaler is None  # and not otherwise, until that is known: closing may be broken off
         try:
-            are_cancelled = scaler is None or await scaler.close()
+            if scaler is not None:
+                are_cancelled = await scaler.close()
         finally:
             if self._scheduler is not None:
                 await self._scheduler.close(reason="asyncflow-shutdown")
             if janitor is not None:
+                if not are_cancelled:
+                    logger.warning("jobs that were not cancelled are left to a helper process, which goes on trying")
                 await asyncio.to_thread(janitor.dismiss if are_cancelled else janitor.leave)
             if run is not None and are_cancelled:
                 keep = scaler is not None and scaler.has_failed_jobs

@@ -17,7 +17,7 @@ from asyncflow.queues.poolkeys import Line, Name, PoolKeys, QueueSettings
 from asyncflow.queues.system import Driver, QueueSystem
 
 _STATES = dict.fromkeys(("PEND", "PSUSP", "WAIT"), JobState.QUEUED)
-_STATES |= dict.fromkeys(("RUN", "USUSP", "SSUSP", "PROV", "UNKWN"), JobState.RUNNING)
+_STATES |= dict.fromkeys(("DONE", "EXIT", "ZOMBI"), JobState.ENDED)
 _FIELDS = "jobid stat exit_code exit_reason pend_reason exec_host run_time"
 
 
@@ -96,7 +96,7 @@ class Keys(PoolKeys):
     """Keys of one pool of LSF jobs."""
 
     job_class = "LSFJob"
-    names_job = r"-J"
+    not_ours = r"(-J|-K|-I\w*)\b"
     instead: ClassVar[Mapping[str, str]] = {**PoolKeys.instead, "account": "it is called project here"}
 
     queue: Line | None = None
@@ -130,7 +130,7 @@ plans, pools, open_cluster = queue_kind("lsf", Lsf)
 
 def _report(record: Mapping[str, str]) -> Report:
     word = str(record.get("STAT", ""))
-    state = _STATES.get(word, JobState.ENDED)
+    state = _STATES.get(word, JobState.RUNNING)
     reason = record.get("PEND_REASON", "") if state is JobState.QUEUED else ""
     if word == "EXIT":
         reason = record.get("EXIT_REASON") or f"exit status {record.get('EXIT_CODE', '?')}"

@@ -16,8 +16,7 @@ from asyncflow.queues.poolkeys import Line, Name, PoolKeys, QueueSettings
 from asyncflow.queues.system import Driver, QueueSystem
 from asyncflow.units import clock, seconds
 
-_STATES = dict.fromkeys("QHWTM", JobState.QUEUED) | dict.fromkeys("RSUB", JobState.RUNNING)
-_STATES |= {"E": JobState.RUNNING}  # exiting: what it wrote is still being copied
+_STATES = dict.fromkeys("QHWTM", JobState.QUEUED) | dict.fromkeys("FX", JobState.ENDED)
 
 #: What negative exit statuses mean (pbs_server_attributes(7B), "Job Exit Status Codes").
 _ENDS = {-29: "walltime", -27: "memory", -26: "CPU time", -3: "could not be started, and is tried again"}
@@ -102,7 +101,7 @@ class Keys(PoolKeys):
     """Keys of one pool of PBS jobs."""
 
     job_class = "PBSJob"
-    names_job = r"-N"
+    not_ours = r"(-N|-J|-I|-W\s*block)\b"
     instead: ClassVar[Mapping[str, str]] = {**PoolKeys.instead, "project": "it is called account now"}
 
     queue: Line | None = None
@@ -140,7 +139,7 @@ def _owner(job: Mapping[str, Any]) -> str:
 
 def _report(job: Mapping[str, Any]) -> Report:
     word = str(job.get("job_state", ""))
-    state = _STATES.get(word, JobState.ENDED)
+    state = _STATES.get(word, JobState.RUNNING)  # E, for instance: what it wrote is still being copied
     reason = str(job.get("comment", ""))
     if state is JobState.ENDED:
         if "Exit_status" in job:  # else it never ran, and the comment says why

@@ -14,9 +14,9 @@ from asyncflow.queues.poolkeys import Line, Name, PoolKeys, QueueSettings
 from asyncflow.queues.system import Driver, QueueSystem
 from asyncflow.units import clock
 
-_STATES = {"PENDING": JobState.QUEUED, "CONFIGURING": JobState.QUEUED, "REQUEUED": JobState.QUEUED}
-_STATES |= {"REQUEUE_HOLD": JobState.QUEUED, "SPECIAL_EXIT": JobState.QUEUED, "RESV_DEL_HOLD": JobState.QUEUED}
-_STATES |= dict.fromkeys(("RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"), JobState.RUNNING)
+_QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+_ENDED = ("CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
+_STATES = dict.fromkeys(_QUEUED, JobState.QUEUED) | dict.fromkeys((*_ENDED, "BOOT_FAIL"), JobState.ENDED)
 _FORMAT = "%i|%T|%M|%N|%r"  # the reason last: it may hold anything
 
 
@@ -36,7 +36,7 @@ class Slurm(QueueSystem):
 
     def query(self, run: str, ids: Sequence[str]) -> list[str]:
         """By name: one of the ids may have been forgotten already, and would be an error."""
-        return ["squeue", "--noheader", "--states=all", f"--name={run}", f"--format={_FORMAT}"]
+        return ["squeue", "--noheader", "--me", "--states=all", f"--name={run}", f"--format={_FORMAT}"]
 
     def reports(self, ran: Ran) -> dict[str, Report] | None:
         """One line a job."""
@@ -54,7 +54,7 @@ class Slurm(QueueSystem):
 
     def find(self, run: str) -> list[str]:
         """Unfinished ones are what squeue shows by itself."""
-        return ["squeue", "--noheader", f"--name={run}", "--format=%i"]
+        return ["squeue", "--noheader", "--me", f"--name={run}", "--format=%i"]
 
     def own(self) -> list[str]:
         """Of this user."""
@@ -102,7 +102,7 @@ class Keys(PoolKeys):
     """Keys of one pool of SLURM jobs."""
 
     job_class = "SLURMJob"
-    names_job = r"(-J|--job-name)"
+    not_ours = r"(-J|--job-name|-a|--array|-M|--clusters|-W|--wait|--parsable)\b"
     instead: ClassVar[Mapping[str, str]] = {
         **PoolKeys.instead,
         "project": "it is called account now",
@@ -134,7 +134,7 @@ plans, pools, open_cluster = queue_kind("slurm", Slurm)
 
 def _report(line: str) -> tuple[str, Report]:
     job_id, word, elapsed, nodes, reason = line.split("|", 4)
-    state = _STATES.get(word, JobState.ENDED if word != "COMPLETING" else JobState.RUNNING)
+    state = _STATES.get(word, JobState.RUNNING)  # what a later version calls otherwise is there all the same
     return job_id, Report(state, word, "" if reason == "None" else reason, nodes, _elapsed(elapsed))
 
 

@@ -2,14 +2,15 @@
 
 Run as ``python -I -S _janitor.py`` by `asyncflow.queues.janitor`, in a session of its own; standard library only, so
 that it is there in a few milliseconds. Standard input gives its orders, one a line: JSON with ``cancel`` and ``find``
-(commands), ``pid`` (the driver's), ``directory`` (the run's) and ``interval`` (see `INTERVAL`); then
-``submitting`` before each submission and ``job ID`` or ``refused`` after it, ``gone ID`` for each job that ended, and
-``done`` when nothing is left to do. End of input without that, or the end of the driver's process, means that the
-driver has gone.
+(commands), ``none`` (what `find` says of an empty list, where that is an error), ``pid`` (the driver's), ``directory``
+(the run's) and ``interval`` (see `INTERVAL`); then ``submitting`` before each submission and ``job ID`` or ``refused``
+after it, ``gone ID`` for each job that ended, and ``done`` when nothing is left to do. End of input without that, or
+the end of the driver's process, means that the driver has gone.
 """
 
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -78,12 +79,14 @@ def wait_for_the_end(pid: int, orders: Orders) -> None:
             return
 
 
-def look(find: list[str]) -> list[str] | None:
-    """The jobs that the queueing system lists; None where it does not answer."""
+def look(find: list[str], none: str) -> list[str] | None:
+    """The jobs that the queueing system lists; None where it does not answer. To some, none at all is an error."""
     try:
         ran = subprocess.run(find, capture_output=True, text=True, timeout=120, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
+    if ran.returncode != 0 and none and re.search(none, ran.stderr, re.IGNORECASE):
+        return []
     return ran.stdout.split() if ran.returncode == 0 or not ran.stderr.strip() else None
 
 
@@ -103,7 +106,7 @@ def clean_up(spec: dict[str, Any], orders: Orders) -> None:
     new: set[str] = set()
     # A submission under way has a process of its own, and a busy controller may take it long after the driver's end.
     while quiet < (LATE_LOOKS if len(new) < orders.submissions else QUIET_LOOKS) and time.monotonic() < deadline:
-        found = look(spec["find"])
+        found = look(spec["find"], spec["none"])
         quiet = quiet + 1 if found == [] else 0
         new.update(set(found or ()) - orders.jobs.keys())
         if found:

@@ -11,6 +11,10 @@ from asyncflow.errors import SubmitError
 PATIENCE = 120.0
 
 
+#: Characters of an answer that a message quotes.
+_SHOWN = 2_000
+
+
 class Ran(NamedTuple):
     """How a command ended; `returncode` is None where there is no such program, or it took too long."""
 
@@ -22,7 +26,8 @@ class Ran(NamedTuple):
     def __str__(self) -> str:
         """``sbatch x.sh: exit status 1: sbatch: error: invalid partition specified: nosuch``."""
         status = "" if self.returncode is None else f"exit status {self.returncode}: "
-        return f"{' '.join(self.command)}: {status}{' '.join((self.stderr or self.stdout).split())}"
+        said = " ".join((self.stderr or self.stdout)[:_SHOWN].split())
+        return f"{' '.join(self.command)}: {status}{said}"
 
 
 async def run(command: Sequence[str], stdin: bytes | None = None) -> Ran:
@@ -45,7 +50,7 @@ async def run(command: Sequence[str], stdin: bytes | None = None) -> Ran:
     try:
         out, err = await asyncio.wait_for(program.communicate(stdin), PATIENCE)
     except TimeoutError:
-        return Ran(argv, None, "", f"no answer within {PATIENCE:g} s")
+        return Ran(argv, None, "", f"timed out: no answer within {PATIENCE:g} s")
     finally:
         if program.returncode is None:
             with suppress(ProcessLookupError):

@@ -14,9 +14,6 @@ WORTH = 5.0
 
 _LEAST = 1e-6
 
-#: Tasks looked at in one go; what lies behind them asks for workers when these have them.
-MOST = 20_000
-
 
 def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str, int]) -> dict[str, float]:
     """The jobs of each pool that the tasks which could run now would keep busy.
@@ -82,18 +79,8 @@ def doomed(scheduler: "Scheduler", pool: Pool, others: Sequence[Pool]) -> list["
 
 
 def runnable(scheduler: "Scheduler") -> Iterator["TaskState"]:
-    """The tasks that could run now: those that wait for a worker, and those that have one; the first `MOST`."""
-
-    def tasks() -> Iterator[Iterable["TaskState"]]:
-        yield list(scheduler.unrunnable)
-        yield scheduler.queued
-        for worker in scheduler.workers.values():
-            yield worker.processing
-
-    left = MOST
-    for some in tasks():
-        for task in some:
-            if left == 0:
-                return
-            left -= 1
-            yield task
+    """The tasks that could run now: those that wait for a worker, and those that have one."""
+    yield from list(scheduler.unrunnable)
+    yield from scheduler.queued
+    for worker in scheduler.workers.values():
+        yield from worker.processing

@@ -38,6 +38,7 @@ class Janitor:
         )
         spec = {
             "cancel": system.cancel([]) if system is not None else [],
+            "none": system.gone.pattern if system is not None else "",
             "find": system.find(run.name) if system is not None else [],
             "pid": os.getpid(),
             "directory": str(run.path),

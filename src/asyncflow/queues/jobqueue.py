@@ -22,6 +22,7 @@ SET_BY_US = frozenset({"config_name", "job_name", "name", "nanny", "protocol", "
 
 _SECTION = "asyncflow"
 _importing = threading.Lock()
+_making = threading.Lock()  # Dask's configuration is the process's, and engines may have threads of their own
 
 
 def version() -> str:
@@ -72,7 +73,7 @@ def make_job(class_name: str, scheduler: str, name: str, job_name: str, keys: Ma
     cls = job_class(class_name)
     # dask-jobqueue fills what is not given from files of the user's and the site's, where a misspelt key is ignored
     # and an old one may wait for years; here one file decides, and this section holds the package's own defaults.
-    with dask.config.set({f"jobqueue.{_SECTION}": dict(_defaults(cls.config_name))}):
+    with _making, dask.config.set({f"jobqueue.{_SECTION}": dict(_defaults(cls.config_name))}):
         return cls(scheduler=scheduler, name=name, job_name=job_name, config_name=_SECTION, **keys)
 
 

@@ -36,6 +36,11 @@ class Report:
     nodes: str = ""
     elapsed: float = 0.0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there will be no other word of it."""
+        return self.state is JobState.ENDED
+
 
 @dataclass
 class Job:
@@ -88,7 +93,7 @@ class Job:
     @property
     def has_ended(self) -> bool:
         """Whether the queue says so, or knows it no more."""
-        return self.report.state is JobState.ENDED
+        return self.report.has_ended
 
     @property
     def is_running(self) -> bool:

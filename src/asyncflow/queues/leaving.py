@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Container
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -23,7 +24,7 @@ async def leave(scheduler: Scheduler, address: str, end: float) -> None:
         await _drain(scheduler, address)
         while address in scheduler.workers:
             # Without another worker to hand results to, Dask would give up, and say so each time.
-            moved = await scheduler.retire_workers([address], remove=False) if scheduler.running else {}
+            moved = await _hand_over(scheduler, address, end) if scheduler.running else {}
             worker = scheduler.workers.get(address)
             if worker is None or not (worker.processing or (worker.has_what and address not in moved)):
                 break
@@ -33,6 +34,14 @@ async def leave(scheduler: Scheduler, address: str, end: float) -> None:
     except OSError as error:  # it went of its own accord meanwhile
         logger.debug("the worker %s left before it was told to: %s", address, error)
     await scheduler.remove_worker(address, stimulus_id=f"asyncflow-left-{monotonic()}", expected=True, close=True)
+
+
+async def _hand_over(scheduler: Scheduler, address: str, end: float) -> Container[str]:
+    """Copy its results to others, for as long as there is time; the address, if that is done."""
+    try:
+        return await asyncio.wait_for(scheduler.retire_workers([address], remove=False), max(0.0, end - monotonic()))
+    except TimeoutError:
+        return ()
 
 
 async def give_back(scheduler: Scheduler, addresses: list[str]) -> bool:
@@ -64,10 +73,11 @@ async def _drain(scheduler: Scheduler, address: str) -> None:
     scheduler.stream_comms[address].send(change)
     # By a message of its own, for that of the stream may arrive later: from here on the worker begins nothing.
     answer = await scheduler.rpc(address).run(function=dumps(_begun), args=dumps(()), kwargs=dumps({}), wait=True)
-    result = answer.get("result")
-    begun = set(
-        deserialize(result.header, result.frames) if answer["status"] == "OK" else ()
-    )  # the scheduler opens nothing itself
+    if answer["status"] != "OK":  # then nothing is known, and what runs must not be begun elsewhere
+        logger.warning("the worker %s does not tell what it runs; what waits there stays: %s", address, answer)
+        return
+    result = answer["result"]
+    begun = set(deserialize(result.header, result.frames))  # the scheduler opens nothing by itself
     with suppress(KeyError):
         for task in list(scheduler.workers[address].processing):
             if task.key not in begun:

@@ -77,8 +77,8 @@ class PoolKeys(BaseModel):
         "scheduler": "one is started beside the script; scheduler_options: say where it listens",
     }
 
-    #: Directives that would give a job another name than that of its run.
-    names_job: ClassVar[str] = r"(?!)"
+    #: Directives that would give a job another name than that of its run, or make several of it, or wait for it.
+    not_ours: ClassVar[str] = r"(?!)"
 
     cores: Annotated[int, Field(ge=1)] | None = None
     """Cores of each job, shared out among its processes; needed."""
@@ -152,10 +152,10 @@ class PoolKeys(BaseModel):
 
     @field_validator("job_extra_directives")
     @classmethod
-    def _name_is_ours(cls, directives: list[str]) -> list[str]:
+    def _one_job_of_ours(cls, directives: list[str]) -> list[str]:
         for directive in directives:
-            if re.match(cls.names_job, directive):
-                raise ValueError(f"{directive!r} names the job, and asyncflow finds its jobs by the name of their run")
+            if re.match(cls.not_ours, directive):
+                raise ValueError(f"{directive!r} is not for jobs with workers: asyncflow names and counts each of them")
         return directives
 
     @field_validator("resources")

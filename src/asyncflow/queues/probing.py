@@ -142,8 +142,7 @@ class Probing:
         if self._server is not None:
             self._server.close()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        late = await self._queue.settle()
-        return await self._queue.cancel({*late, *(each.job_id for each in self.probes if each.job_id)})
+        return await self._queue.cancel_all()
 
     # The jobs
 

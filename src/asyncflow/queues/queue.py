@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -48,11 +49,13 @@ class Queue:
         self._janitor = janitor
         self._longest = poll_interval
         self._interval = min(SOON, poll_interval)
-        self._next_poll = 0.0
+        self._next_poll = math.inf  # until there is a job
         self._submit_interval = submit_interval
         self._next_submit = 0.0
         self._is_silent = False
         self._submissions: set[asyncio.Future[str]] = set()
+        self._alive: dict[str, None] = {}
+        self._is_doubtful = False
 
     @property
     def next_poll(self) -> float:
@@ -75,19 +78,36 @@ class Queue:
         submission.add_done_callback(self._submissions.discard)
         return await asyncio.shield(submission)
 
-    async def settle(self) -> list[str]:
-        """Wait for the submissions under way; the ids of their jobs."""
-        ended = await asyncio.gather(*self._submissions, return_exceptions=True)
-        return [job_id for job_id in ended if isinstance(job_id, str)]
+    async def cancel_all(self) -> bool:
+        """End all jobs of the run, those included whose submission is under way; whether that was understood."""
+        if self._submissions:
+            await asyncio.wait(self._submissions)
+        ids = dict.fromkeys(self._alive)
+        if self._is_doubtful:  # one that was accepted without our hearing of it is there by name
+            found = await run(self._system.find(self._run))
+            ids.update(dict.fromkeys(found.stdout.split() if found.returncode == 0 else ()))
+        return await self.cancel(ids)
+
+    def strays(self, reports: Mapping[str, Report]) -> list[str]:
+        """Jobs of the run of which nobody has the id; no submission is to be under way."""
+        return [job_id for job_id, report in reports.items() if job_id not in self._alive and not report.has_ended]
 
     async def _submit(self, job: Any) -> str:
         self._janitor.submitting()
         try:
             await job.start()
-        except BaseException:
-            self._janitor.refused()
+        except SubmitError as error:
+            # A controller that was too slow to answer may have accepted it all the same.
+            self._is_doubtful = self._is_doubtful or self.is_busy(error)
+            if not self.is_busy(error):
+                self._janitor.refused()
             raise
+        except ValueError as error:  # dask-jobqueue found no id in what the command printed
+            self._is_doubtful = True
+            command = " ".join(self._system.submit)
+            raise SubmitError(f"{command} did not tell the id of the job ({error}); see what it prints") from error
         job_id = str(job.job_id)
+        self._alive[job_id] = None
         self._janitor.submitted(job_id)
         self.look_soon()
         return job_id
@@ -97,9 +117,10 @@ class Queue:
         return bool(self._system.busy.search(error.stderr))
 
     def look_soon(self) -> None:
-        """Something has changed: ask soon, then less and less often."""
-        self._interval = min(SOON, self._longest)
-        self._next_poll = min(self._next_poll, monotonic() + self._interval) or monotonic() + self._interval
+        """Something has changed: ask soon, then less and less often; but let a controller that is silent recover."""
+        if not self._is_silent:
+            self._interval = min(SOON, self._longest)
+            self._next_poll = min(self._next_poll, monotonic() + self._interval)
 
     async def ask(self, ids: Iterable[str]) -> Mapping[str, Report] | None:
         """What it says of all jobs of the run; None where it does not answer, and is asked less often for a while."""
@@ -131,6 +152,7 @@ class Queue:
 
     def ended(self, job_id: str) -> None:
         """That job is over."""
+        self._alive.pop(job_id, None)
         self._janitor.ended(job_id)
 
     def _complain(self, ran: Ran) -> None:
@@ -145,7 +167,8 @@ async def cancel(system: QueueSystem, ids: Sequence[str], *, queued: bool = Fals
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
         ran = await run(system.cancel_queued(some) if queued else system.cancel(some))
-        if ran.returncode != 0 and not system.gone.search(ran.stderr):
+        said = [line for line in ran.stderr.splitlines() if line.strip()]
+        if ran.returncode != 0 and not (said and all(system.gone.search(line) for line in said)):
             logger.warning("jobs were not cancelled (%s)", ran)
             done = False
     return done

@@ -91,10 +91,17 @@ class Roster:
             job.deserted = now if not job.workers else None
         return job
 
-    def deserted(self, now: float) -> list[Job]:
-        """Jobs that are still there although their workers have been gone for long, as on a node that hangs."""
-        gone = [job for job in self if job.deserted is not None and now - job.deserted >= LAG]
-        return [job for job in gone if not job.is_cancelled]
+    def deserted(self, now: float, patience: float) -> list[Job]:
+        """Jobs that run without a worker: all have been gone for long, as on a node that hangs, or none ever came.
+
+        Those that have had none in `patience` seconds count as having died quickly.
+        """
+        running = [job for job in self if job.is_running and not job.is_cancelled]
+        gone = [job for job in running if job.deserted is not None and now - job.deserted >= LAG]
+        barren = [job for job in running if job.joined is None and now - (job.started or now) >= patience]
+        for job in barren:
+            self.crews[job.pool].deaths.append(job)
+        return gone + barren
 
     def take(self, reports: Mapping[str, Report], now: float) -> list[Job]:
         """Note what the queue says of each job.
@@ -118,7 +125,9 @@ class Roster:
     def lived(self, now: float) -> None:
         """Forget the quick deaths of pools where a job has lived for long enough."""
         for crew in self.crews.values():
-            if any(job.joined is not None and now - job.joined >= QUICK for job in crew.jobs):
+            # Of a later job only: one that is well says nothing of those that came after it, on other nodes perhaps.
+            after = crew.deaths[-1].submitted if crew.deaths else 0.0
+            if any(job.joined is not None and now - job.joined >= QUICK and job.submitted > after for job in crew.jobs):
                 crew.deaths.clear()
 
     def _note(self, job: Job, report: Report, now: float) -> None:
@@ -126,10 +135,13 @@ class Roster:
         job.report = report
         if report.state is JobState.RUNNING:
             # Not merely when we first heard of it: the walltime has been counted from there.
+            if job.started is None:
+                job.is_cancelled = False  # it began before the queue could cancel it
             began = now - report.elapsed
             job.started = began if job.started is None else min(job.started, began)
         elif report.state is JobState.QUEUED and not job.workers:
-            job.started = job.joined = None  # requeued by the system, perhaps after having run
+            job.started = job.joined = job.deserted = job.idle_since = None  # requeued, perhaps after having run
+            job.is_leaving = False
 
     def _remove(self, job: Job, now: float) -> None:
         crew = self.crews[job.pool]

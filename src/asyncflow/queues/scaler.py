@@ -21,13 +21,16 @@ from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.scaling import Decision, decide
 from asyncflow.queues.submitter import Submitter
 from asyncflow.queues.system import QueueSystem
-from asyncflow.queues.telling import given_up, lost, tried, waiting
+from asyncflow.queues.telling import given_up, lost, sorts, tried, waiting
 from asyncflow.queues.template import PoolPlan, Site
 
 logger = logging.getLogger("asyncflow")
 
 #: Seconds between two steps, at least and at most.
 STEP, REST = 0.2, 1.0
+
+#: Seconds, at least, that a job may run before its first worker connects.
+NO_WORKER = 300.0
 
 #: States of a task that no worker has taken.
 _WAITS = frozenset({"no-worker", "queued"})
@@ -75,8 +78,11 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._wake = asyncio.Event()
         self._first = asyncio.get_running_loop().create_future()
         self._pressures = {name: Pressure(plan) for name, plan in self._plans.items()}
-        self._refused: dict[str, PoolError | SubmitError] = {}
-        self._told: dict[str, str] = {}
+        self._patience = max(NO_WORKER, *(2 * plan.keys.death_timeout for plan in plans))
+        self._demand_took = 0.0
+        self._refused: dict[str, SubmitError] = {}
+        self._stopped: dict[str, PoolError] = {}
+        self._told: dict[str, frozenset[str]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.Task[None] | None = None
         self.has_failed_jobs = False  #: whether a job's log may be worth reading
@@ -97,7 +103,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._scheduler.add_plugin(self, name=self.name)
         for plan in self._plans.values():
             for _ in range(min(plan.keys.limits.min, plan.keys.max_queued)):
-                if not await self._is_submitted(plan):
+                if not await self._submit_first(plan):
                     break
         self._loop = asyncio.get_running_loop().create_task(self._run_for_ever())
         if any(plan.keys.limits.min for plan in self._plans.values()):
@@ -123,8 +129,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         await asyncio.gather(*tasks, return_exceptions=True)
         if not self._first.cancel() and not self._first.cancelled():
             self._first.exception()  # where nobody waited for the first worker, nobody has looked
-        under_way = await self._queue.settle()
-        return await self._queue.cancel(dict.fromkeys([*(job.id for job in self._roster), *under_way]))
+        return await self._queue.cancel_all()
 
     # What the scheduler tells
 
@@ -134,7 +139,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         job = self._roster.worker_came(str(scheduler.workers[worker].name), worker, now)
         if job is None:
             return
-        if len(job.workers) == 1:
+        if job.joined == now:
             self._pressures[job.pool].queue_wait = now - job.submitted
         if job.is_leaving:  # its nanny has started it again
             self._see_off(job, [worker])
@@ -157,39 +162,44 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     async def _run_for_ever(self) -> None:
         while True:
+            began = monotonic()
             try:
-                await self._step(monotonic())
+                await self._step(began)
             except Exception:  # whatever is wrong with one look, the jobs need the next
                 logger.exception("a look at the jobs failed; the next follows")
-            await asyncio.sleep(STEP)
+            await asyncio.sleep(max(STEP, 10 * self._demand_took))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), REST)
             self._wake.clear()
 
     async def _step(self, now: float) -> None:
+        self._let_go(now)
         if any(self._roster) and now >= self._queue.next_poll:
             await self._ask()
         needs = self._demand() if self._is_elastic else {}
         for name, plan in self._plans.items():
             await self._adjust(plan, needs.get(name, 0.0))
         self._fail_what_nothing_can_run()
-        self._let_go(monotonic())
         await self._cancel_deserted(monotonic())
 
     def _demand(self) -> dict[str, float]:
         crews = self._roster.crews
         pools = [plan.pool for name, plan in self._plans.items() if not crews[name].is_given_up]
-        return demand(self._scheduler, pools, self._processes)
+        began = monotonic()
+        needs = demand(self._scheduler, pools, self._processes)
+        self._demand_took = monotonic() - began  # of a hundred thousand tasks it takes a while
+        return needs
 
     async def _ask(self) -> None:
         reports = await self._queue.ask([job.id for job in self._roster])
         if reports is None:
             return
         now = monotonic()
+        self._roster.lived(now)
         for job in self._roster.take(reports, now):
             self._queue.ended(job.id)
-            self._note_end(job)
-        self._roster.lived(now)
+            await self._note_end(job)
+        await self._queue.cancel(self._queue.strays(reports))
         self._tell_reasons()
 
     async def _adjust(self, plan: PoolPlan, need: float) -> None:
@@ -213,12 +223,12 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         logger.info("pool %r: submitted job %s", job.pool, job.id)
         self._roster.add(job)
 
-    async def _is_submitted(self, plan: PoolPlan) -> bool:
-        """For the first jobs: a refusal is the caller's to hear, unless it is only for now."""
+    async def _submit_first(self, plan: PoolPlan) -> bool:
+        """For the first jobs of a pool: a refusal is the caller's to hear, unless it is only for now, or of a limit."""
         try:
             await self._submit(plan)
         except SubmitError as error:
-            if not self._queue.is_busy(error):
+            if not (self._queue.is_busy(error) or self._roster.crews[plan.pool.name].jobs):
                 raise
             logger.warning("pool %r: %s", plan.pool.name, error)
             return False
@@ -234,17 +244,23 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             logger.warning("pool %r: %s", pool, error)
             if not self._queue.is_busy(error) and not self._roster.crews[pool].jobs:
                 self._refused[pool] = error
+                if not any(self._roster):
+                    self._give_up_waiting(error)
 
     async def _give_back(self, jobs: Sequence[Job]) -> None:
         queued = [job for job in jobs if not job.is_running]
         idle = [job for job in jobs if job.is_running and await give_back(self._scheduler, sorted(job.workers))]
         for job in (*queued, *idle):
-            job.is_cancelled = True
             logger.info("pool %r: giving back job %s, which has nothing to do", job.pool, job.id)
-        if queued:
-            await self._queue.cancel((job.id for job in queued), queued=True)
-        if idle:
-            await self._queue.cancel(job.id for job in idle)
+        await self._cancel(queued, queued=True)
+        await self._cancel(idle)
+
+    async def _cancel(self, jobs: Sequence[Job], *, queued: bool = False) -> None:
+        """What was not understood is tried again, for then the jobs are soon deserted."""
+        are_cancelled = await self._queue.cancel((job.id for job in jobs), queued=queued)
+        for job in jobs:
+            job.is_cancelled = are_cancelled
+            job.deserted = None if are_cancelled else monotonic()
 
     def _let_go(self, now: float) -> None:
         """Jobs near their walltime take no new task."""
@@ -256,11 +272,11 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
                 self._see_off(job, sorted(job.workers))
 
     async def _cancel_deserted(self, now: float) -> None:
-        jobs = self._roster.deserted(now)
+        jobs = self._roster.deserted(now, self._patience)
         for job in jobs:
-            job.is_cancelled = True
-            logger.warning("pool %r: job %s has lost its workers, and is cancelled", job.pool, job)
-        await self._queue.cancel(job.id for job in jobs)
+            how = "has no worker any more" if job.joined is not None else "has run for long without a worker"
+            logger.warning("pool %r: job %s %s, and is cancelled%s", job.pool, job, how, await self._log_of(job))
+        await self._cancel(jobs)
 
     def _see_off(self, job: Job, workers: Sequence[str]) -> None:
         assert job.started is not None
@@ -269,14 +285,12 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
     async def _leave(self, job: Job, workers: Sequence[str], end: float) -> None:
         await asyncio.gather(*(leave(self._scheduler, worker, end) for worker in workers))
         if not job.workers and not job.has_ended:  # or what was cut would keep its process, and the job, for longer
-            job.is_cancelled = True
-            await self._queue.cancel([job.id])
+            await self._cancel([job])
 
     def _fail_what_nothing_can_run(self) -> None:
         """Calls whose pools have neither jobs nor the prospect of any."""
-        crews = self._roster.crews
-        stopped = {name: crew for name, crew in crews.items() if crew.is_given_up and not crew.jobs}
-        errors = {**self._refused, **{name: given_up(crew, self._tail) for name, crew in stopped.items()}}
+        stopped = {name: error for name, error in self._stopped.items() if not self._roster.crews[name].jobs}
+        errors: dict[str, PoolError | SubmitError] = {**self._refused, **stopped}
         self._refused = {}
         pools = {name: plan.pool for name, plan in self._plans.items()}
         hopeful = [pool for name, pool in pools.items() if name not in errors]
@@ -295,30 +309,36 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     # What is said
 
-    def _note_end(self, job: Job) -> None:
+    async def _note_end(self, job: Job) -> None:
         if job.is_cancelled or job.is_leaving:
             logger.debug("pool %r: job %s has ended", job.pool, job)
-            return
-        self.has_failed_jobs = True
-        log = self._tail(job)
-        logger.warning("pool %r: job %s has ended%s", job.pool, job, f"; its log ends:\n{log}" if log else "")
+        else:
+            self.has_failed_jobs = True
+            logger.warning("pool %r: job %s has ended%s", job.pool, job, await self._log_of(job))
         crew = self._roster.crews[job.pool]
-        if crew.is_given_up and job in crew.deaths:
-            error = given_up(crew, self._tail)
+        if crew.is_given_up and job.pool not in self._stopped:
+            self._stopped[job.pool] = error = given_up(crew, await asyncio.to_thread(self._tail, crew.deaths[-1]))
             logger.error("%s", error)
-            alive = any(
-                plan.keys.limits.min and not self._roster.crews[name].is_given_up for name, plan in self._plans.items()
-            )
-            if not self._first.done() and not alive:
-                self._first.set_exception(StartError(str(error)))
+            kept = [name for name, plan in self._plans.items() if plan.keys.limits.min]
+            if all(self._roster.crews[name].is_given_up for name in kept):
+                self._give_up_waiting(StartError(str(error)))
+
+    def _give_up_waiting(self, error: StartError) -> None:
+        if not self._first.done():
+            self._first.set_exception(error)
+
+    async def _log_of(self, job: Job) -> str:
+        """The end of its log as part of a message, read off the loop: shared file systems hang at times."""
+        log = await asyncio.to_thread(self._tail, job)
+        return f"; its log ends:\n{log}" if log else ""
 
     def _tell_reasons(self) -> None:
         for name, crew in self._roster.crews.items():
-            said = waiting(crew)
-            if said != self._told.get(name, ""):
+            said = sorts(crew)
+            if said != self._told.get(name, frozenset()):
                 self._told[name] = said
                 if said:
-                    logger.info("pool %r: jobs wait in the queue: %s", name, said)
+                    logger.info("pool %r: jobs wait in the queue: %s", name, waiting(crew))
 
     def _tail(self, job: Job) -> str:
         return self._run.tail(job.id, self._plans[job.pool].keys.log_directory)

@@ -1,5 +1,6 @@
 """What is said of jobs that wait, end, die and lose their tasks: plain functions to texts and errors."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
@@ -19,10 +20,14 @@ def waiting(crew: Crew) -> str:
     return ", ".join(f"{len(jobs)} for {reason}" for reason, jobs in reasons(crew.jobs).items())
 
 
-def given_up(crew: Crew, tail: Tail) -> PoolError:
-    """Why a pool submits no more jobs."""
+def sorts(crew: Crew) -> frozenset[str]:
+    """What jobs wait for, without numbers, which change from look to look."""
+    return frozenset(re.sub(r"\d+", "", reason) for reason in reasons(crew.jobs))
+
+
+def given_up(crew: Crew, log: str) -> PoolError:
+    """Why a pool submits no more jobs; `log` is the end of that of the last that died."""
     died = [str(job) for job in crew.deaths]
-    log = tail(crew.deaths[-1])
     ends = f"the log of the last of them ends:\n{log}" if log else "none of them left a log"
     text = (
         f"pool {crew.pool!r} has stopped: its last {len(died)} jobs died soon after they began ({', '.join(died)}); "
@@ -36,7 +41,8 @@ def lost(task: str, worker: str, count: int, job: Job | None, plan: PoolPlan | N
     times = "once" if count == 1 else f"{count} times"
     if job is None or plan is None:
         return WorkerLostError(f"task {task!r} was lost {times} with its worker, the last of them {worker}", worker)
-    if job.started is not None and monotonic() >= job.started + plan.lifetime.end - _SLACK:
+    since = plan.lifetime.drain if job.is_leaving else plan.lifetime.end
+    if job.started is not None and monotonic() >= job.started + since - _SLACK:
         walltime = plan.keys.walltime
         text = (
             f"task {task!r} was cut off {times} by the walltime of its jobs ({walltime:g} s in pool {job.pool!r}, the "
