@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -11,9 +11,10 @@ from distributed import Scheduler, SchedulerPlugin
 
 from asyncflow.errors import PoolError, StartError, SubmitError
 from asyncflow.queues.demand import demand, doomed
+from asyncflow.queues.departures import Departures
 from asyncflow.queues.facts import Pressure
 from asyncflow.queues.jobs import Job
-from asyncflow.queues.leaving import give_back, leave
+from asyncflow.queues.leaving import give_back
 from asyncflow.queues.losses import Losses, fail
 from asyncflow.queues.queue import Queue
 from asyncflow.queues.roster import Crew, Roster
@@ -83,7 +84,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._refused: dict[str, SubmitError] = {}
         self._stopped: dict[str, PoolError] = {}
         self._told: dict[str, frozenset[str]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        lifetimes = {name: plan.lifetime for name, plan in self._plans.items()}
+        self._departures = Departures(scheduler, lifetimes, self._cancel)
         self._loop: asyncio.Task[None] | None = None
         self.has_failed_jobs = False  #: whether a job's log may be worth reading
 
@@ -123,10 +125,10 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     async def close(self) -> bool:
         """Cancel all jobs; whether the queueing system took note of all."""
-        tasks = [task for task in (self._loop, *self._tasks) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
+        await self._departures.close()
         if not self._first.cancel() and not self._first.cancelled():
             self._first.exception()  # where nobody waited for the first worker, nobody has looked
         return await self._queue.cancel_all()
@@ -142,7 +144,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         if job.joined == now:
             self._pressures[job.pool].queue_wait = now - job.submitted
         if job.is_leaving:  # its nanny has started it again
-            self._see_off(job, [worker])
+            self._departures.see_off(job, [worker])
         if not self._first.done():
             self._first.set_result(None)
         self._wake.set()
@@ -173,7 +175,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             self._wake.clear()
 
     async def _step(self, now: float) -> None:
-        self._let_go(now)
+        self._departures.begin(self._roster, now)
         if any(self._roster) and now >= self._queue.next_poll:
             await self._ask()
         needs = self._demand() if self._is_elastic else {}
@@ -262,30 +264,12 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             job.is_cancelled = are_cancelled
             job.deserted = None if are_cancelled else monotonic()
 
-    def _let_go(self, now: float) -> None:
-        """Jobs near their walltime take no new task."""
-        for job in self._roster:
-            lifetime = self._plans[job.pool].lifetime
-            if job.workers and job.started is not None and not job.is_leaving and now >= job.started + lifetime.drain:
-                job.is_leaving = True
-                logger.info("pool %r: job %s nears its walltime and takes no new task", job.pool, job.id)
-                self._see_off(job, sorted(job.workers))
-
     async def _cancel_deserted(self, now: float) -> None:
         jobs = self._roster.deserted(now, self._patience)
         for job in jobs:
             how = "has no worker any more" if job.joined is not None else "has run for long without a worker"
             logger.warning("pool %r: job %s %s, and is cancelled%s", job.pool, job, how, await self._log_of(job))
         await self._cancel(jobs)
-
-    def _see_off(self, job: Job, workers: Sequence[str]) -> None:
-        assert job.started is not None
-        self._start(self._leave(job, workers, job.started + self._plans[job.pool].lifetime.end))
-
-    async def _leave(self, job: Job, workers: Sequence[str], end: float) -> None:
-        await asyncio.gather(*(leave(self._scheduler, worker, end) for worker in workers))
-        if not job.workers and not job.has_ended:  # or what was cut would keep its process, and the job, for longer
-            await self._cancel([job])
 
     def _fail_what_nothing_can_run(self) -> None:
         """Calls whose pools have neither jobs nor the prospect of any."""
@@ -296,16 +280,6 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         hopeful = [pool for name, pool in pools.items() if name not in errors]
         for name, error in errors.items():
             fail(self._scheduler, doomed(self._scheduler, pools[name], hopeful), error)
-
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._note_task)
-
-    def _note_task(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a worker did not leave in order", exc_info=error)
 
     # What is said
 
