@@ -3,7 +3,9 @@
 import asyncio
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from distributed import Client, Security
 
@@ -105,6 +107,20 @@ async def test_plain_and_foreign_clients_are_refused(slurm, tmp_path):
                         timeout="2s",
                         set_as_default=False,
                     )
+
+
+async def test_the_dashboard_answers_on_this_machine_only_and_the_log_tells_the_tunnel(slurm, tmp_path, caplog):
+    """Wherever the scheduler listens; the line of ssh is the way from elsewhere."""
+    keys = config(tmp_path, jobs={"min": 0, "max": 1})
+    del keys["cluster"]["interface"]
+    caplog.set_level("INFO", "asyncflow")
+    async with WorkflowEngine.create(config=keys) as flow:
+        link = flow.dashboard_link
+        port = urlsplit(link).port
+        assert link == f"http://127.0.0.1:{port}/status"
+        assert f"ssh -N -L {port}:127.0.0.1:{port} " in caplog.text
+        listening = {each.laddr.ip for each in psutil.Process().net_connections() if each.laddr.port == port}
+        assert listening == {"127.0.0.1"}
 
 
 async def test_an_unknown_partition_is_told_by_create(slurm, tmp_path):

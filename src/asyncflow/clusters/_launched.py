@@ -15,13 +15,13 @@ from distributed import Scheduler, SchedulerPlugin
 
 from asyncflow.clusters import _launchers as launchers
 from asyncflow.clusters._embedded import scheduler_has
-from asyncflow.clusters._queued import listen, warn_unprotected
+from asyncflow.clusters._queued import listen, target_of, warn_unprotected
 from asyncflow.errors import PoolError, StartError
 from asyncflow.queues.demand import runnable
 from asyncflow.queues.janitor import Janitor
 from asyncflow.queues.losses import fail
 from asyncflow.queues.run import RunDirectory
-from asyncflow.queues.target import Cluster, Target
+from asyncflow.queues.target import Cluster
 from asyncflow.queues.template import worker_words
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ class LaunchedCluster(Cluster):
         else:
             warn_unprotected("allocation")
         self._scheduler = scheduler = await listen(config.scheduler_options, config.interface, security)
-        has_dashboard = config.scheduler_options.dashboard_address is not None
-        self.target = Target(scheduler.address, security, is_ours=True, has_dashboard=has_dashboard)
+        self.target = target_of(scheduler, config.scheduler_options, security)
         announce(plan, scheduler.address)
         await self._launch(worker_command(config, plan, scheduler.address, tls), run)
         await self._wait_for_a_worker(scheduler)

@@ -75,8 +75,7 @@ class QueuedCluster(Cluster):
             warn_unprotected(self._kind)
         self._scheduler = await listen(config.scheduler_options, self._interface, security)
         address = self._scheduler.address
-        link = config.scheduler_options.dashboard_address
-        self.target = Target(address, security, is_ours=True, has_dashboard=link is not None)
+        self.target = target_of(self._scheduler, config.scheduler_options, security)
         self._janitor = Janitor(self._system, run)
         queue = Queue(self._system, run.name, self._janitor, config.poll_interval, config.submit_interval)
         site = Site(run.name, address, str(run.logs), tls)
@@ -139,15 +138,17 @@ async def listen(options: SchedulerOptions, interface: str | None, security: Any
         raise StartError(
             f"the scheduler could not listen on {place} ({cause}); change interface: or scheduler_options:"
         ) from error
-    announce(scheduler, options)
     return scheduler
 
 
-def announce(scheduler: Any, options: SchedulerOptions) -> None:
-    """Log how to reach a dashboard that listens on this machine only."""
-    if options.dashboard_address is not None and options.dashboard_address.startswith("127.0.0.1"):
-        port = scheduler.http_server.port
-        logger.info("for the dashboard on your own machine: %s", tunnel(f"http://127.0.0.1:{port}/status"))
+def target_of(scheduler: Any, options: SchedulerOptions, security: Any) -> Target:
+    """How to reach `scheduler`; the way to a dashboard that listens on this machine only is logged."""
+    has_dashboard = options.dashboard_address is not None
+    link = None
+    if has_dashboard and str(options.dashboard_address).startswith("127.0.0.1:"):
+        link = f"http://127.0.0.1:{scheduler.http_server.port}/status"
+        logger.info("for the dashboard on your own machine: %s", tunnel(link))
+    return Target(scheduler.address, security, is_ours=True, has_dashboard=has_dashboard, dashboard_link=link)
 
 
 def queue_kind(

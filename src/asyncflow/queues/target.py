@@ -26,6 +26,8 @@ class Target:
         Whether a dashboard answers somewhere.
     timeout : float
         Seconds to wait for an answer.
+    dashboard_link : str or None
+        Its address, where Dask would guess another: it listens on this machine only, and the scheduler elsewhere.
     """
 
     address: str
@@ -33,6 +35,7 @@ class Target:
     is_ours: bool = False
     has_dashboard: bool = True
     timeout: float = 30.0
+    dashboard_link: str | None = None
 
 
 def foreign_target(owned: Any, security: "Security | None" = None) -> Target:

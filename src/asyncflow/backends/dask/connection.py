@@ -95,7 +95,7 @@ class Connection:
     def _find_dashboard(self) -> str | None:
         # Once, here: asked from another thread the client waits for the scheduler, which may live on that very loop.
         try:
-            return self._client.dashboard_link if self._target.has_dashboard else None
+            return self._target.dashboard_link or (self._client.dashboard_link if self._target.has_dashboard else None)
         except KeyError:  # the scheduler serves none
             return None
 
