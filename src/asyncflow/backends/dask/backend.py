@@ -186,7 +186,8 @@ class DaskExecutionBackend(ExecutionBackend):
 
     async def _close(self) -> None:
         if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
+            if not self._opening.cancelling():  # a second cancellation would break off what the first has begun
+                self._opening.cancel()
             await asyncio.wait([self._opening])  # it takes back what it has begun: jobs, for instance
         connection, cluster = self._connection, self._cluster
         self._cluster = None
