@@ -173,8 +173,7 @@ def test_pbs_scripts_run_a_script_with_its_arguments(place, name):
     log = place / "log"
     with home_in(place, "pbs") as queue:
         job = run("qsub", "-o", log, "-v", given, script(name)).strip()
-        assert eventually(log.exists, 60)
+        assert eventually(lambda: not queue.live_jobs(), 60)
+        assert becomes(queue, job, "done").exit_status == 0
         text = log.read_text()
         assert "sum 3 ['--its-own']" in text, text
-        assert becomes(queue, job, "done").exit_status == 0
-        assert eventually(lambda: not queue.live_jobs())
