@@ -55,7 +55,7 @@ def test_deleting_ends_all_that_a_job_started(queue, tmp_path):
     """Those that ignore the first signals are killed after the kill delay, and so are those in sessions of their own."""
     number = submit(queue, f"trap '' INT TERM; setsid sleep 30 & touch {tmp_path}/begun; {GONE}; {GONE}")
     reads(tmp_path / "begun", "")
-    assert len(queue.processes(number)) == 3
+    assert eventually(lambda: len(queue.processes(number)) == 3)
     run(WORDS[queue.system]["delete"], number)
     assert job(queue, number).state == WORDS[queue.system]["run"]
     becomes(queue, number, "failed")
