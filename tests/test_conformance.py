@@ -189,7 +189,8 @@ class OneFailsAll(ThreadEach):
 )
 def test_a_backend_that_breaks_the_contract_is_found_out(backend, flags, test):
     """The suite fails where cancelled calls run, one bad call costs its neighbours, or flags tell an untruth."""
-    assert finds_out(a_suite_for(backend, **flags), test)
+    # A call that runs although it was cancelled has a thread of its own, which may be later than the suite's look.
+    assert any(finds_out(a_suite_for(backend, **flags), test) for _ in range(10))
 
 
 def test_a_suite_collects_only_what_applies():

@@ -23,7 +23,11 @@ class _ThreadLoop:
     def run(self, body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
         value, error = self.runner.run(self._supervise(body, stop), context=contextvars.copy_context())
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                # Through its traceback it leads to this frame and the loop; the collector closes those in any order.
+                del error
         return value
 
     async def _supervise(self, body: Coroutine[Any, Any, Any], stop: Stop) -> tuple[Any, BaseException | None]:
