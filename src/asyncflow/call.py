@@ -16,7 +16,7 @@ from asyncflow.command import Command, Guardian, command_environment, parse_comm
 from asyncflow.errors import EmptyBodyError, MissingModuleError, TaskTimeoutError
 from asyncflow.failures import PackedError, carried, pack
 from asyncflow.isolated import run_isolated
-from asyncflow.loops import run_coroutine
+from asyncflow.loops import close_loop, run_coroutine
 from asyncflow.options import RetryOn
 from asyncflow.recipe import Kind, Recipe
 from asyncflow.slots import Slots
@@ -227,6 +227,7 @@ def _timed(body: Callable[[Stop], Any], recipe: Recipe, stop: Stop) -> Any:
             outcome.extend((body(own_stop), None))
         except BaseException as error:
             outcome.extend((None, error))
+        close_loop()
         finished.set()
 
     finished = threading.Event()

@@ -23,11 +23,7 @@ class _ThreadLoop:
     def run(self, body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
         value, error = self.runner.run(self._supervise(body, stop), context=contextvars.copy_context())
         if error is not None:
-            try:
-                raise error
-            finally:
-                # Through its traceback it leads to this frame and the loop; the collector closes those in any order.
-                del error
+            raise error
         return value
 
     async def _supervise(self, body: Coroutine[Any, Any, Any], stop: Stop) -> tuple[Any, BaseException | None]:
@@ -95,3 +91,13 @@ def run_coroutine(body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
         broken, _local.loop = _local.loop, None
         broken.runner.close()
         raise
+
+
+def close_loop() -> None:
+    """Close this thread's loop, where it has one; for threads that end after one body.
+
+    An error of the body leads back to the loop through its traceback, and the collector would close it in any order.
+    """
+    own, _local.loop = _local.loop, None
+    if own is not None:
+        own.runner.close()
