@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -123,6 +124,27 @@ async def test_an_address_where_nobody_listens_is_told():
     config = {"cluster": {"kind": "address", "address": "tcp://127.0.0.1:9", "security": "none", "start_timeout": 0.5}}
     with pytest.raises(StartError, match=r"no connection to the scheduler at tcp://127\.0\.0\.1:9"):
         await WorkflowEngine.create(config)
+
+
+@pytest.mark.parametrize("kind", ["local", "pbs"])
+async def test_a_port_that_is_taken_is_told(kind, tmp_path):
+    """A scheduler that cannot have its port is a StartError with the port, the reason and the key to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        own, key = {
+            "local": ({"n_workers": 1, "scheduler_port": port}, "scheduler_port"),
+            "pbs": (
+                {
+                    "cores": 1,
+                    "memory": "1GB",
+                    "shared_temp_directory": str(tmp_path),
+                    "scheduler_options": {"host": "127.0.0.1", "port": port},
+                },
+                "scheduler_options:",
+            ),
+        }[kind]
+        with pytest.raises(StartError, match=rf"{port} \(.*in use.*\); .*{key}"):
+            await WorkflowEngine.create({"cluster": {"kind": kind, **own}})
 
 
 # What is lost

@@ -13,7 +13,7 @@ ENDED = Report(JobState.ENDED, "FAILED", "NonZeroExitCode", "node1")
 @pytest.fixture
 def roster():
     """A run of two pools; jobs of the second have two workers."""
-    return Roster({"cpu": 1, "gpu": 2})
+    return Roster(["cpu", "gpu"])
 
 
 def add(roster, number, pool="cpu", now=0.0):

@@ -19,7 +19,7 @@ from asyncflow.options import TaskOptions
 from asyncflow.pickles import FunctionPickle
 from asyncflow.recipe import Kind, Recipe
 from asyncflow.states import TaskState
-from asyncflow.suggest import did_you_mean, one_of
+from asyncflow.suggest import hint
 
 
 class Dispatch:
@@ -111,8 +111,7 @@ class Dispatch:
 
     def _no_such_backend(self, name: str | None) -> BackendNameError:
         known = tuple(self.backends)
-        hint = " ".join(filter(None, [did_you_mean(str(name), known), one_of(known)]))
-        return BackendNameError(f"no backend is called {name!r}; {hint}", known)
+        return BackendNameError(f"no backend is called {name!r}; {hint(str(name), known)}", known)
 
     @staticmethod
     def _check_kind(node: Node, backend: ExecutionBackend) -> None:

@@ -88,8 +88,7 @@ def run_coroutine(body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
         return _local.loop.run(body, stop)
     except (SystemExit, KeyboardInterrupt):
         # Out of a task that the body started, it ends the loop in mid-turn: the next body gets a new one.
-        broken, _local.loop = _local.loop, None
-        broken.runner.close()
+        close_loop()
         raise
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from asyncflow.errors import OptionError
-from asyncflow.suggest import did_you_mean, one_of
+from asyncflow.suggest import hint, one_of
 from asyncflow.units import seconds, size
 
 Duration = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(seconds)]
@@ -133,7 +133,7 @@ def _unknown(name: str, kind: str, valid: list[str]) -> str:
         return f"option {name!r} is for tasks, and a block runs on the driver; {one_of(valid)}"
     if name in COMMAND_ONLY:
         return f"option {name!r} is for executable tasks only: a {kind} task shares its worker's process"
-    return " ".join(filter(None, [f"unknown option {name!r};", did_you_mean(name, valid), one_of(valid)]))
+    return f"unknown option {name!r}; {hint(name, valid)}"
 
 
 def _describe(problem: Any) -> str:

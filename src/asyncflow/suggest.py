@@ -12,6 +12,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {lowered[match[0]]!r}?" if match else ""
 
 
+def hint(word: str, known: Iterable[str]) -> str:
+    """What to write instead of `word`: the nearest of `known` where one is near, and all of them."""
+    names = list(known)
+    return " ".join(filter(None, [did_you_mean(word, names), one_of(names)]))
+
+
 def one_of(known: Iterable[str]) -> str:
     """``valid are a, b and c``, sorted."""
     names = sorted(known)

@@ -50,7 +50,7 @@ def queued(settings: "Settings") -> Queued | None:
 def refuse(text: str) -> NoReturn:
     """Say what is wrong, and exit with 2."""
     click.echo(text, err=True)
-    raise SystemExit(BAD_USAGE)
+    raise SystemExit(BAD_USAGE) from None
 
 
 class _Unit(click.ParamType):  # type: ignore[type-arg]

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn, Self
+from typing import Self
 
 import click
 
+from asyncflow.cli._configs import refuse
 from asyncflow.errors import ConfigError
-
-_BAD_CONFIG = 2  # what click exits with for bad usage
 
 
 def configure_logging(level: str) -> None:
@@ -27,16 +26,6 @@ def configure_logging(level: str) -> None:
     handler.addFilter(lambda _: not logging.getLogger().handlers)
     logger.addHandler(handler)
     logger.setLevel(level.upper())
-
-
-def check_config(config: str) -> None:
-    """Refuse a faulty configuration before the script begins."""
-    from asyncflow.config import load_settings
-
-    try:
-        load_settings(config)
-    except ConfigError as error:
-        _refuse(error)
 
 
 def run(script: str, args: list[str], config: str | None) -> None:
@@ -56,7 +45,7 @@ def run(script: str, args: list[str], config: str | None) -> None:
             click.echo("asyncflow: terminated" if termination.received else "asyncflow: interrupted", err=True)
             raise SystemExit(128 + (signal.SIGTERM if termination.received else signal.SIGINT)) from None
         except ConfigError as error:
-            _refuse(error)
+            refuse(str(error))
         except SystemExit:
             raise
         except BaseException as error:
@@ -119,8 +108,3 @@ def _from_script(traceback: TracebackType | None) -> TracebackType | None:
     while traceback is not None and traceback.tb_frame.f_globals.get("__name__") in {__name__, "runpy"}:
         traceback = traceback.tb_next
     return traceback
-
-
-def _refuse(error: ConfigError) -> NoReturn:
-    click.echo(str(error), err=True)
-    raise SystemExit(_BAD_CONFIG) from None

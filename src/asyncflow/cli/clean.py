@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from asyncflow.cli import _configs
+from asyncflow.queues.run import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncflow.queues.cleaning import Found
     from asyncflow.queues.system import QueueSystem
-
-_DEFAULT = "~/.asyncflow"
 
 
 @click.command("clean", short_help="Cancel what dead drivers left in the queue.")
@@ -38,7 +37,7 @@ def command(
     from asyncflow.cli import _script
 
     _script.configure_logging("warning")
-    shared = [*(_shared(file) for file in files), *directories] or [_DEFAULT]
+    shared = [*(_shared(file) for file in files), *directories] or [SHARED]
     if not asyncio.run(_clean(shared, names, dry_run=dry_run, yes=yes)):
         raise SystemExit(1)
 
@@ -107,5 +106,5 @@ def _jobs(one: "Found") -> str:
 
 def _shared(file: str) -> str:
     """Where the runs of a configuration have their directories."""
-    shared: str = getattr(_configs.read(file).cluster, "shared_temp_directory", _DEFAULT)
+    shared: str = getattr(_configs.read(file).cluster, "shared_temp_directory", SHARED)
     return shared

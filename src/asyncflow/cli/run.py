@@ -38,10 +38,10 @@ def command(script: str, args: tuple[str, ...], config: str | None, log_level: s
     The exit status is the script's own: 2 for a faulty configuration, 130 after SIGINT (Ctrl-C), 143 after SIGTERM.
     Both signals cancel what runs and close the engine in order; a second Ctrl-C does not wait for that.
     """
-    from asyncflow.cli import _script
+    from asyncflow.cli import _configs, _script
 
     _script.configure_logging(log_level)
     if config is not None:
-        _script.check_config(config)
+        _configs.read(config)  # a faulty one is refused before the script begins
         config = str(Path(config).expanduser().absolute())  # the script may change its directory
     _script.run(script, list(args), config)

@@ -27,10 +27,9 @@ def command(file: str, pool: str | None) -> None:
 
     plans = {plan.pool.name: plan for plan in found.plans}
     if pool is not None and pool not in plans:
-        from asyncflow.suggest import did_you_mean, one_of
+        from asyncflow.suggest import hint
 
-        hint = " ".join(filter(None, [did_you_mean(pool, plans), one_of(plans)]))
-        _configs.refuse(f"{file}: there is no pool {pool!r}; {hint}")
+        _configs.refuse(f"{file}: there is no pool {pool!r}; {hint(pool, plans)}")
     chosen = list(plans.values()) if pool is None else [plans[pool]]
     click.echo(f"# {RUN} stands for the name of the run, {SCHEDULER} for the address of its scheduler", err=True)
     for number, plan in enumerate(chosen):

@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
-from asyncflow.suggest import did_you_mean, one_of
+from asyncflow.suggest import hint
 
 
 def kinds() -> list[str]:
@@ -27,5 +27,5 @@ def load(kind: str) -> ModuleType:
     """
     known = kinds()
     if kind not in known:
-        raise ValueError(" ".join(filter(None, [f"unknown kind {kind!r};", did_you_mean(kind, known), one_of(known)])))
+        raise ValueError(f"unknown kind {kind!r}; {hint(kind, known)}")
     return import_module(f"{__name__}.{kind}")

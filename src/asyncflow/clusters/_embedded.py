@@ -41,21 +41,10 @@ class Programs(Cluster):
         self._scheduler: Scheduler | None = None
         self._programs: list[asyncio.subprocess.Process] = []
 
-    async def start(self) -> None:
-        """Start the scheduler, then all workers at once, and wait for each.
-
-        Raises
-        ------
-        StartError
-            When a port is taken or a worker does not come.
-        """
-        try:
-            await self._start_scheduler()
-            await asyncio.gather(*(self._start_program(name) for name in range(self._shape.n_workers)))
-            await self._wait_for_workers()
-        except BaseException:
-            await self.close()
-            raise
+    async def _start(self) -> None:
+        await self._start_scheduler()
+        await asyncio.gather(*(self._start_program(name) for name in range(self._shape.n_workers)))
+        await self._wait_for_workers()
 
     async def close(self) -> None:
         """Tell the workers to end, see that they do, and close the scheduler behind them."""
@@ -152,31 +141,24 @@ class InProcess(Cluster):
         self._scheduler: Scheduler | None = None
         self._workers: list[Worker] = []
 
-    async def start(self) -> None:
-        """Start scheduler and workers in this process."""
+    async def _start(self) -> None:
         shape, config = self._shape, self._config
-        try:
-            self._scheduler = await start_scheduler(None, config.dashboard_address, protocol="inproc", port=0)
-            self.target = Target(
-                self._scheduler.address, is_ours=True, has_dashboard=config.dashboard_address is not None
+        self._scheduler = await start_scheduler(None, config.dashboard_address, protocol="inproc", port=0)
+        self.target = Target(self._scheduler.address, is_ours=True, has_dashboard=config.dashboard_address is not None)
+        self._workers = [
+            Worker(
+                self._scheduler.address,
+                name=name,
+                nthreads=shape.threads,
+                memory_limit=shape.memory_limit or 0,
+                resources={**_counted(shape), **config.resources},
+                local_directory=config.local_directory,
+                dashboard=False,
+                dashboard_address=LOCAL,
             )
-            self._workers = [
-                Worker(
-                    self._scheduler.address,
-                    name=name,
-                    nthreads=shape.threads,
-                    memory_limit=shape.memory_limit or 0,
-                    resources={**_counted(shape), **config.resources},
-                    local_directory=config.local_directory,
-                    dashboard=False,
-                    dashboard_address=LOCAL,
-                )
-                for name in range(shape.n_workers)
-            ]
-            await asyncio.gather(*self._workers)
-        except BaseException:
-            await self.close()
-            raise
+            for name in range(shape.n_workers)
+        ]
+        await asyncio.gather(*self._workers)
 
     async def close(self) -> None:
         """Close workers, then the scheduler."""

@@ -8,21 +8,22 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler, SchedulerPlugin
 
 from asyncflow.clusters import _launchers as launchers
 from asyncflow.clusters._embedded import scheduler_has
-from asyncflow.clusters._queued import listen, target_of, warn_unprotected
+from asyncflow.clusters._queued import listen, target_of
 from asyncflow.errors import PoolError, StartError
 from asyncflow.queues.demand import runnable
-from asyncflow.queues.janitor import Janitor
+from asyncflow.queues.janitor import Janitor, conclude
 from asyncflow.queues.losses import fail
+from asyncflow.queues.paths import expanded
 from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.target import Cluster
 from asyncflow.queues.template import worker_words
+from asyncflow.queues.tls import secure
 
 if TYPE_CHECKING:
     from asyncflow.clusters.allocation import Config, Plan
@@ -55,20 +56,6 @@ class LaunchedCluster(Cluster):
         self._watch: asyncio.Task[None] | None = None
         self._has_failed = False
 
-    async def start(self) -> None:
-        """Start scheduler and launcher, and wait for the first worker.
-
-        Raises
-        ------
-        StartError
-            When a port is taken, the launcher cannot be started or ends, or no worker comes in time.
-        """
-        try:
-            await self._start()
-        except BaseException:
-            await self.close()
-            raise
-
     async def close(self) -> None:
         """End scheduler, workers and launcher; of the run stays nothing but the log of a launcher that failed."""
         watch, self._watch = self._watch, None
@@ -86,23 +73,13 @@ class LaunchedCluster(Cluster):
                 if launcher is not None:
                     await _end(launcher)
             finally:
-                if janitor is not None:
-                    await asyncio.to_thread(janitor.dismiss)
-                if run is not None:
-                    await asyncio.to_thread(run.remove, keep_logs=self._has_failed)
+                await conclude(run, janitor, keep_logs=self._has_failed)
 
     async def _start(self) -> None:
         config, plan = self._config, self._plan
         self._run = run = RunDirectory.make(config.shared_temp_directory, "allocation")
         self._janitor = Janitor(None, run)
-        security, tls = None, {}
-        if config.security == "tls":
-            from asyncflow.queues.tls import make_security
-
-            security = make_security()
-            tls = run.certify(security)
-        else:
-            warn_unprotected("allocation")
+        security, tls = secure("allocation", run, is_wanted=config.security == "tls")
         self._scheduler = scheduler = await listen(config.scheduler_options, config.interface, security)
         self.target = target_of(scheduler, config.scheduler_options, security)
         announce(plan, scheduler.address)
@@ -217,7 +194,7 @@ def worker_command(config: "Config", plan: "Plan", scheduler: str, tls: dict[str
     words += ["--nthreads", str(plan.pool.cores), "--memory-limit", str(plan.pool.memory)]
     words += ["--nworkers", str(config.processes), "--death-timeout", f"{config.death_timeout:g}"]
     words += ["--interface", config.interface] if config.interface else []
-    words += ["--local-directory", str(_expanded(config.local_directory))] if config.local_directory else []
+    words += ["--local-directory", str(expanded(config.local_directory))] if config.local_directory else []
     return [*words, *worker_words(plan.pool, tls), *config.worker_extra_args]
 
 
@@ -230,10 +207,6 @@ def launch_command(config: "Config", plan: "Plan", worker: list[str]) -> tuple[l
     if plan.allocation.system == "SLURM":
         return launchers.srun(worker, plan.nodes, plan.cores), launchers.srun_environment(environ)
     return launchers.pbsdsh(worker, plan.allocation, plan.nodes, environ), environ
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser()
 
 
 async def _end(launcher: asyncio.subprocess.Process) -> None:

@@ -1,13 +1,13 @@
 """The one command that starts the workers of an allocation on all its nodes."""
 
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from asyncflow.clusters._environment import Allocation
-from asyncflow.suggest import did_you_mean, one_of
+from asyncflow.queues.paths import absolute
+from asyncflow.suggest import hint
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _NUMBERS = ("nodes", "cores")
@@ -35,8 +35,7 @@ def check_template(template: str) -> str:
     names = {name for word in words for name in _PLACE.findall(word)}
     for name in sorted(names - {"worker", *_NUMBERS}):
         known = ("worker", *_NUMBERS)
-        hint = " ".join(filter(None, [did_you_mean(name, known), one_of(known)]))
-        raise ValueError(f"{template!r} has the unknown place {{{name}}}; {hint}")
+        raise ValueError(f"{template!r} has the unknown place {{{name}}}; {hint(name, known)}")
     if "worker" not in names:
         raise ValueError(f"{template!r} does not say where the worker's command goes; write {{worker}} there")
     return template
@@ -76,7 +75,7 @@ def srun_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def pbsdsh(worker: Sequence[str], allocation: Allocation, nodes: int, environ: Mapping[str, str]) -> list[str]:
     """Once on each host, here and with this environment's paths; OpenPBS has no option for once on each."""
-    carried = [f"{name}={_absolute(environ[name])}" for name in _CARRIED if environ.get(name)]
+    carried = [f"{name}={absolute(environ[name])}" for name in _CARRIED if environ.get(name)]
     task = ["sh", "-c", _IN_DIRECTORY, str(Path.cwd()), "env", *carried, *worker]
     first: dict[str, int] = {}
     for number, host in enumerate(allocation.slots):
@@ -85,7 +84,3 @@ def pbsdsh(worker: Sequence[str], allocation: Allocation, nodes: int, environ: M
     if chosen == list(range(len(allocation.slots))):
         return ["pbsdsh", "--", *task]
     return ["sh", "-c", _ON_EACH, " ".join(map(str, chosen)), *task]
-
-
-def _absolute(path: str) -> str:
-    return os.pathsep.join(str(Path(each).absolute()) for each in path.split(os.pathsep) if each)

@@ -1,14 +1,12 @@
 """A cluster whose workers are jobs of a queueing system, under a scheduler beside the script."""
 
-import asyncio
 import logging
-import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from asyncflow.errors import StartError
 from asyncflow.queues.dashboards import tunnel
-from asyncflow.queues.janitor import Janitor
+from asyncflow.queues.janitor import Janitor, conclude
 from asyncflow.queues.poolkeys import QueueSettings, SchedulerOptions
 from asyncflow.queues.pools import Pool
 from asyncflow.queues.queue import Queue
@@ -46,33 +44,13 @@ class QueuedCluster(Cluster):
         self._scaler: Any = None
         self._scheduler: Any = None
 
-    async def start(self) -> None:
-        """Open the scheduler, submit the first jobs and wait for the first worker.
-
-        Raises
-        ------
-        StartError
-            When any of that fails.
-        """
-        try:
-            await self._start()
-        except BaseException:
-            await self.close()
-            raise
-
     async def _start(self) -> None:
         from asyncflow.queues.scaler import Scaler
+        from asyncflow.queues.tls import secure
 
         config = self._config
         self._run = run = RunDirectory.make(config.shared_temp_directory, self._kind)
-        security, tls = None, {}
-        if config.security == "tls":
-            from asyncflow.queues.tls import make_security
-
-            security = make_security()
-            tls = run.certify(security)
-        else:
-            warn_unprotected(self._kind)
+        security, tls = secure(self._kind, run, is_wanted=config.security == "tls")
         self._scheduler = await listen(config.scheduler_options, self._interface, security)
         address = self._scheduler.address
         self.target = target_of(self._scheduler, config.scheduler_options, security)
@@ -95,22 +73,10 @@ class QueuedCluster(Cluster):
         finally:
             if self._scheduler is not None:
                 await self._scheduler.close(reason="asyncflow-shutdown")
-            if janitor is not None:
-                if not are_cancelled:
-                    logger.warning("jobs that were not cancelled are left to a helper process, which goes on trying")
-                await asyncio.to_thread(janitor.dismiss if are_cancelled else janitor.leave)
-            if run is not None and are_cancelled:
-                keep = scaler is not None and scaler.has_failed_jobs
-                await asyncio.to_thread(run.remove, keep_logs=keep)
-
-
-def warn_unprotected(kind: str) -> None:
-    """Say what ``security: none`` means."""
-    warnings.warn(
-        f"security: none: whoever reaches the {kind} cluster's scheduler or workers can run code as you; drop that "
-        "line to have certificates made for each run",
-        stacklevel=2,
-    )
+            if not are_cancelled:
+                logger.warning("jobs that were not cancelled are left to a helper process, which goes on trying")
+            keep_logs = scaler is not None and scaler.has_failed_jobs
+            await conclude(run, janitor, are_cancelled=are_cancelled, keep_logs=keep_logs)
 
 
 async def listen(options: SchedulerOptions, interface: str | None, security: Any) -> Any:
@@ -133,10 +99,10 @@ async def listen(options: SchedulerOptions, interface: str | None, security: Any
             protocol="tls" if security is not None else "tcp",
             **where,
         )
-    except (OSError, ValueError, RuntimeError) as error:  # the last around an OSError
-        place, cause = f"{interface or host or 'all interfaces'}, port {options.port}", error.__cause__ or error
+    except (OSError, ValueError) as error:
+        place = f"{interface or host or 'all interfaces'}, port {options.port}"
         raise StartError(
-            f"the scheduler could not listen on {place} ({cause}); change interface: or scheduler_options:"
+            f"the scheduler could not listen on {place} ({error}); change interface: or scheduler_options:"
         ) from error
     return scheduler
 

@@ -13,6 +13,7 @@ from asyncflow.errors import StartError
 from asyncflow.options import Duration, Size
 from asyncflow.queues.poolkeys import Line, Name, SchedulerOptions
 from asyncflow.queues.pools import Pool
+from asyncflow.queues.run import SHARED
 from asyncflow.queues.settings import ClusterSettings
 from asyncflow.queues.target import Cluster
 
@@ -50,7 +51,7 @@ class Config(ClusterSettings):
     scheduler_options: SchedulerOptions = SchedulerOptions()
     """Where the scheduler listens: ``host``, ``interface``, ``port``, ``dashboard_address``."""
 
-    shared_temp_directory: Line = "~/.asyncflow"
+    shared_temp_directory: Line = SHARED
     """A directory that all nodes see; certificates and the workers' log lie in it, readable by you only."""
 
     local_directory: Line | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from asyncflow.config.source import Document, Place, resolve
-from asyncflow.suggest import did_you_mean, one_of
+from asyncflow.suggest import did_you_mean, hint
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -61,8 +61,7 @@ def validated(model: type[M], data: dict[str, Any], document: Document, place: P
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """What is wrong with a key that is none of `known`."""
-    names = sorted(known)
-    return " ".join(filter(None, [f"unknown key {key!r};", did_you_mean(key, names), one_of(names)]))
+    return f"unknown key {key!r}; {hint(key, sorted(known))}"
 
 
 def shown(value: object) -> str:
@@ -118,8 +117,7 @@ def _sentence(model: type[BaseModel], place: Place, group: list[Any]) -> str:
         return f"is missing; give {place[-1]}:"
     wanted = [_WANTED[each["type"]].format(**each.get("ctx", {})) for each in group if each["type"] in _WANTED]
     if wanted:
-        hint = _nearest(finding)
-        return f"must be {' or '.join(dict.fromkeys(wanted))}, not {shown(finding['input'])}{hint}"
+        return f"must be {' or '.join(dict.fromkeys(wanted))}, not {shown(finding['input'])}{_nearest(finding)}"
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "value_error":
         return str(message)
@@ -130,8 +128,8 @@ def _nearest(finding: Any) -> str:
     if finding["type"] != "literal_error" or not isinstance(finding["input"], str):
         return ""
     words = finding["ctx"]["expected"].replace(" or ", ", ").split(", ")
-    hint = did_you_mean(finding["input"], [word.strip("'") for word in words])
-    return f"; {hint}" if hint else ""
+    nearest = did_you_mean(finding["input"], [word.strip("'") for word in words])
+    return f"; {nearest}" if nearest else ""
 
 
 def _outdated(model: type[BaseModel], place: Place) -> str | None:

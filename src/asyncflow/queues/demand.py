@@ -38,8 +38,9 @@ def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str
         left = float(count)
         for pool in fitting:  # what is more than a pool may ever have goes to the next
             is_last = pool is fitting[-1]
-            taken = left if is_last else min(left, max(0.0, pool.workers - workers[pool.name]) / share(task, pool))
-            workers[pool.name] += taken * share(task, pool)
+            part = share(task, pool)
+            taken = left if is_last else min(left, max(0.0, pool.workers - workers[pool.name]) / part)
+            workers[pool.name] += taken * part
             left -= taken
     return {name: count / processes[name] for name, count in workers.items()}
 

@@ -1,6 +1,5 @@
 """A script as a batch job of its own: the job script, and what it is submitted with."""
 
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from asyncflow.errors import SubmitError
 from asyncflow.queues.commands import submit as submit_command
+from asyncflow.queues.paths import export_pythonpath
 from asyncflow.queues.system import Driver, QueueSystem
 
 
@@ -36,13 +36,12 @@ def driver_script(
         Further ones, as they follow ``#SBATCH``, ``#PBS`` or ``#BSUB``.
     """
     asked = [*system.driver_directives(driver), *directives]
-    paths = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     lines = [
         "#!/bin/sh",
         *(f"{system.directive} {line}" for line in asked),
         "",
         f"cd {shlex.quote(directory)} || exit 1",
-        *([f"export PYTHONPATH={shlex.quote(os.pathsep.join(paths))}"] if paths else []),
+        *export_pythonpath(),
         f"exec {shlex.join([*system.before_limit(driver), *command])}",
     ]
     return "\n".join(lines) + "\n"

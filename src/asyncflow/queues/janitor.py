@@ -1,5 +1,6 @@
 """The helper process that cancels the jobs of a run when its driver has ended, ``kill -9`` included."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -83,3 +84,25 @@ class Janitor:
         assert self._program.stdin is not None
         with suppress(OSError):
             self._program.stdin.close()
+
+
+async def conclude(
+    run: RunDirectory | None, janitor: Janitor | None, *, are_cancelled: bool = True, keep_logs: bool = False
+) -> None:
+    """End `run`, as far as it got: nothing of it stays, unless its jobs do; then the janitor sees to them.
+
+    Parameters
+    ----------
+    run : RunDirectory or None
+        None where there is no directory yet.
+    janitor : Janitor or None
+        None where none was started.
+    are_cancelled : bool
+        Whether the queueing system took note that all jobs are to end.
+    keep_logs : bool
+        Whether somebody will want to read them.
+    """
+    if janitor is not None:
+        await asyncio.to_thread(janitor.dismiss if are_cancelled else janitor.leave)
+    if run is not None and are_cancelled:
+        await asyncio.to_thread(run.remove, keep_logs=keep_logs)

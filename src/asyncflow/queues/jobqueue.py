@@ -34,11 +34,8 @@ def version() -> str:
 def job_class(name: str) -> type[Any]:
     """The job class `name` of dask-jobqueue, submitting through our own runner of commands."""
     with _importing, _signals_held_back():
-        package = import_module("dask_jobqueue")
         module = import_module(f"dask_jobqueue.{name.removesuffix('Job').lower()}")
-    del package
-    base = getattr(module, name)
-    return type(name, (base,), {"_submit_job": _submit})
+    return type(name, (getattr(module, name),), {"_submit_job": _submit})
 
 
 @cache

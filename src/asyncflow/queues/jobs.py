@@ -41,6 +41,9 @@ class Report:
         """Whether there will be no other word of it."""
         return self.state is JobState.ENDED
 
+    def __str__(self) -> str:
+        return " ".join(filter(None, [self.word or self.state, self.reason, self.nodes]))
+
 
 @dataclass
 class Job:
@@ -101,5 +104,4 @@ class Job:
         return not self.has_ended and self.started is not None
 
     def __str__(self) -> str:
-        said = " ".join(filter(None, [self.report.word or self.report.state, self.report.reason, self.report.nodes]))
-        return f"{self.id} ({said})"
+        return f"{self.id} ({self.report})"

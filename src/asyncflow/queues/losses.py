@@ -9,14 +9,15 @@ from distributed.protocol import pickle
 
 from asyncflow.call import failure_of
 from asyncflow.errors import WorkerLostError
+from asyncflow.options import TaskOptions
 
 if TYPE_CHECKING:
     from distributed.scheduler import TaskState
 
 logger = logging.getLogger("asyncflow")
 
-#: Losses granted where a call says nothing, as `TaskOptions.lost_retries`.
-GRANTED = 3
+#: Losses granted where a call says nothing.
+GRANTED: int = TaskOptions.model_fields["lost_retries"].default
 
 _THREADS = "threads of the worker"
 

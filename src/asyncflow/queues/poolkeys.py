@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from asyncflow.options import Duration, Size
 from asyncflow.queues.dashboards import DashboardAddress
+from asyncflow.queues.run import SHARED
 from asyncflow.queues.settings import ClusterSettings
 
 _ONE_LINE, _NAME = r"^[^\x00-\x08\x0a-\x1f\x7f]+$", "^[A-Za-z][A-Za-z0-9_]*$"
@@ -202,7 +203,7 @@ class QueueSettings(ClusterSettings):
     start_timeout: Duration = Field(default=1800.0, gt=0)
     """How long to wait for the first worker, queueing included, in seconds (or ``90s``, ``2h``)."""
 
-    shared_temp_directory: Line = "~/.asyncflow"
+    shared_temp_directory: Line = SHARED
     """A directory that all nodes see; certificates and logs of the run lie in it, readable by you only."""
 
     scheduler_options: SchedulerOptions = SchedulerOptions()

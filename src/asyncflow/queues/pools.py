@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asyncflow.options import TaskOptions
-from asyncflow.suggest import did_you_mean, one_of
+from asyncflow.suggest import did_you_mean, hint
 from asyncflow.units import show_size
 
 #: How much of its own pool each worker declares: tasks take one of it, and so never wait for it.
@@ -66,8 +66,8 @@ def refusal(pools: Iterable[Pool], options: TaskOptions) -> str | None:
     asked = _asked(pools, options)
     if asked is None:
         names = [pool.name for pool in pools]
-        hint = " ".join(filter(None, [did_you_mean(options.pool or "", names), one_of(names)]))
-        return f"asks for the pool {options.pool!r}, which the configuration does not name; {hint}"
+        known = hint(options.pool or "", names)
+        return f"asks for the pool {options.pool!r}, which the configuration does not name; {known}"
     lacks = [pool.lack(options) for pool in asked]
     return "; ".join(filter(None, lacks)) if lacks and all(lacks) else None
 

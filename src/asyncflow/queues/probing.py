@@ -18,8 +18,8 @@ from asyncflow.errors import SubmitError
 from asyncflow.queues import _probe
 from asyncflow.queues.commands import run as run_command
 from asyncflow.queues.diagnosis import Here, Probe, of_death, of_refusal, of_report, of_silence
-from asyncflow.queues.janitor import Janitor
-from asyncflow.queues.jobs import JobState, Report
+from asyncflow.queues.janitor import Janitor, conclude
+from asyncflow.queues.jobs import Report
 from asyncflow.queues.poolkeys import QueueSettings, SchedulerOptions
 from asyncflow.queues.queue import Queue
 from asyncflow.queues.run import RunDirectory
@@ -86,9 +86,7 @@ async def probe(
         try:
             are_cancelled = await probing.close()
         finally:
-            await asyncio.to_thread(janitor.dismiss if are_cancelled else janitor.leave)
-            if are_cancelled:
-                await asyncio.to_thread(run.remove)
+            await conclude(run, janitor, are_cancelled=are_cancelled)
     return here, probing.probes
 
 
@@ -190,7 +188,7 @@ class Probing:
     def _is_dead(self, each: Probe) -> bool:
         """Whether its job has ended, and long enough ago for its report to have come."""
         report = self._said.get(each.job_id)
-        if report is None or report.state is not JobState.ENDED:
+        if report is None or not report.has_ended:
             return False
         return monotonic() >= self._ended.setdefault(each.pool, monotonic()) + GRACE
 
@@ -208,9 +206,7 @@ class Probing:
 
     def _word(self, each: Probe) -> str:
         """``12 (PENDING Resources)``."""
-        report = self._said.get(each.job_id)
-        said = " ".join(filter(None, [report.word, report.reason, report.nodes])) if report else "not listed"
-        return f"{each.job_id} ({said})"
+        return f"{each.job_id} ({self._said.get(each.job_id, 'not listed')})"
 
     async def _queues(self) -> list[str]:
         asked = self._system.queues()

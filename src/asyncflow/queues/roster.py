@@ -23,8 +23,6 @@ class Crew:
     ----------
     pool : str
         Its name.
-    processes : int
-        Workers of each job.
     jobs : list of Job
         Oldest first.
     deaths : list of Job
@@ -32,7 +30,6 @@ class Crew:
     """
 
     pool: str
-    processes: int
     jobs: list[Job] = field(default_factory=list)
     deaths: list[Job] = field(default_factory=list)
 
@@ -49,8 +46,8 @@ class Crew:
 class Roster:
     """All crews of a run."""
 
-    def __init__(self, processes: Mapping[str, int]) -> None:
-        self.crews = {pool: Crew(pool, count) for pool, count in processes.items()}
+    def __init__(self, pools: Iterable[str]) -> None:
+        self.crews = {pool: Crew(pool) for pool in pools}
         self._by_name: dict[str, Job] = {}
         self._by_worker: dict[str, Job] = {}
 

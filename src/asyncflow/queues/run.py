@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncflow.errors import StartError
+from asyncflow.queues.paths import expanded
 
 if TYPE_CHECKING:
     from distributed import Security
 
 logger = logging.getLogger("asyncflow")
+
+#: Where runs have their directories, unless told otherwise; homes are shared by nearly all clusters.
+SHARED = "~/.asyncflow"
 
 #: What the names of all runs begin with, and so those of all jobs. PBS may cut names at 15 characters.
 PREFIX = "aflow-"
@@ -70,7 +74,7 @@ class RunDirectory:
         StartError
             When it cannot be written.
         """
-        root = Path(os.path.expandvars(shared)).expanduser().absolute()
+        root = expanded(shared).absolute()
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             run = cls(root / f"{PREFIX}{secrets.token_hex(4)}")
@@ -125,8 +129,7 @@ class RunDirectory:
 
 def runs(shared: str) -> list[RunDirectory]:
     """The runs that have a directory below `shared`."""
-    root = Path(os.path.expandvars(shared)).expanduser()
-    return [RunDirectory(path) for path in sorted(root.glob(f"{PREFIX}*")) if path.is_dir()]
+    return [RunDirectory(path) for path in sorted(expanded(shared).glob(f"{PREFIX}*")) if path.is_dir()]
 
 
 def this_process(kind: str) -> Owner:

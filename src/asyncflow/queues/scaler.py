@@ -22,7 +22,7 @@ from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.scaling import Decision, decide
 from asyncflow.queues.submitter import Submitter
 from asyncflow.queues.system import QueueSystem
-from asyncflow.queues.telling import given_up, lost, sorts, tried, waiting
+from asyncflow.queues.teller import Teller
 from asyncflow.queues.template import PoolPlan, Site
 
 logger = logging.getLogger("asyncflow")
@@ -72,24 +72,26 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._submitter = Submitter(system, queue, site)
         self._plans = {plan.pool.name: plan for plan in plans}
         self._site = site
-        self._run = run
         self._is_elastic = any(plan.keys.limits.min < plan.keys.limits.max for plan in plans)
         self._processes = {name: plan.keys.processes for name, plan in self._plans.items()}
-        self._roster = Roster(self._processes)
+        self._roster = Roster(self._plans)
+        self._teller = Teller(self._plans, self._roster, run)
         self._wake = asyncio.Event()
         self._first = asyncio.get_running_loop().create_future()
         self._pressures = {name: Pressure(plan) for name, plan in self._plans.items()}
         self._patience = max(NO_WORKER, *(2 * plan.keys.death_timeout for plan in plans))
         self._demand_took = 0.0
         self._refused: dict[str, SubmitError] = {}
-        self._stopped: dict[str, PoolError] = {}
-        self._told: dict[str, frozenset[str]] = {}
         lifetimes = {name: plan.lifetime for name, plan in self._plans.items()}
         self._departures = Departures(scheduler, lifetimes, self._cancel)
         self._loop: asyncio.Task[None] | None = None
-        self.has_failed_jobs = False  #: whether a job's log may be worth reading
 
     # From outside
+
+    @property
+    def has_failed_jobs(self) -> bool:
+        """Whether a job's log may be worth reading."""
+        return self._teller.has_failed_jobs
 
     async def start(self, patience: float) -> None:
         """Submit the jobs that are wanted from the beginning and wait for the first worker.
@@ -101,7 +103,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         StartError
             When the jobs of all pools die, or no worker comes within `patience` seconds; with all that was tried.
         """
-        self._scheduler.plugins[Losses.name].explain = self._explain_loss
+        self._scheduler.plugins[Losses.name].explain = self._teller.lost
         self._scheduler.add_plugin(self, name=self.name)
         for plan in self._plans.values():
             for _ in range(min(plan.keys.limits.min, plan.keys.max_queued)):
@@ -112,16 +114,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             try:
                 await asyncio.wait_for(self._first, patience)
             except TimeoutError:
-                raise StartError(
-                    tried(
-                        patience,
-                        self._site.scheduler,
-                        self._plans.values(),
-                        self._roster.crews,
-                        self._tail,
-                        self._submitter.refusals,
-                    )
-                ) from None
+                text = self._teller.tried(patience, self._site.scheduler, self._submitter.refusals)
+                raise StartError(text) from None
 
     async def close(self) -> bool:
         """Cancel all jobs; whether the queueing system took note of all."""
@@ -202,7 +196,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             self._queue.ended(job.id)
             await self._note_end(job)
         await self._queue.cancel(self._queue.strays(reports))
-        self._tell_reasons()
+        self._teller.reasons()
 
     async def _adjust(self, plan: PoolPlan, need: float) -> None:
         crew = self._roster.crews[plan.pool.name]
@@ -267,13 +261,12 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
     async def _cancel_deserted(self, now: float) -> None:
         jobs = self._roster.deserted(now, self._patience)
         for job in jobs:
-            how = "has no worker any more" if job.joined is not None else "has run for long without a worker"
-            logger.warning("pool %r: job %s %s, and is cancelled%s", job.pool, job, how, await self._log_of(job))
+            await self._teller.deserted(job)
         await self._cancel(jobs)
 
     def _fail_what_nothing_can_run(self) -> None:
         """Calls whose pools have neither jobs nor the prospect of any."""
-        stopped = {name: error for name, error in self._stopped.items() if not self._roster.crews[name].jobs}
+        stopped = {name: error for name, error in self._teller.stopped.items() if not self._roster.crews[name].jobs}
         errors: dict[str, PoolError | SubmitError] = {**self._refused, **stopped}
         self._refused = {}
         pools = {name: plan.pool for name, plan in self._plans.items()}
@@ -281,42 +274,12 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         for name, error in errors.items():
             fail(self._scheduler, doomed(self._scheduler, pools[name], hopeful), error)
 
-    # What is said
-
     async def _note_end(self, job: Job) -> None:
-        if job.is_cancelled or job.is_leaving:
-            logger.debug("pool %r: job %s has ended", job.pool, job)
-        else:
-            self.has_failed_jobs = True
-            logger.warning("pool %r: job %s has ended%s", job.pool, job, await self._log_of(job))
-        crew = self._roster.crews[job.pool]
-        if crew.is_given_up and job.pool not in self._stopped:
-            self._stopped[job.pool] = error = given_up(crew, await asyncio.to_thread(self._tail, crew.deaths[-1]))
-            logger.error("%s", error)
-            kept = [name for name, plan in self._plans.items() if plan.keys.limits.min]
-            if all(self._roster.crews[name].is_given_up for name in kept):
-                self._give_up_waiting(StartError(str(error)))
+        error = await self._teller.ended(job)
+        kept = [name for name, plan in self._plans.items() if plan.keys.limits.min]
+        if error is not None and all(self._roster.crews[name].is_given_up for name in kept):
+            self._give_up_waiting(StartError(str(error)))
 
     def _give_up_waiting(self, error: StartError) -> None:
         if not self._first.done():
             self._first.set_exception(error)
-
-    async def _log_of(self, job: Job) -> str:
-        """The end of its log as part of a message, read off the loop: shared file systems hang at times."""
-        log = await asyncio.to_thread(self._tail, job)
-        return f"; its log ends:\n{log}" if log else ""
-
-    def _tell_reasons(self) -> None:
-        for name, crew in self._roster.crews.items():
-            said = sorts(crew)
-            if said != self._told.get(name, frozenset()):
-                self._told[name] = said
-                if said:
-                    logger.info("pool %r: jobs wait in the queue: %s", name, waiting(crew))
-
-    def _tail(self, job: Job) -> str:
-        return self._run.tail(job.id, self._plans[job.pool].keys.log_directory)
-
-    def _explain_loss(self, task: str, worker: str, count: int) -> Exception:
-        job = self._roster.job_of(worker)
-        return lost(task, worker, count, job, self._plans[job.pool] if job is not None else None)

@@ -58,8 +58,8 @@ async def start_scheduler(security: Security | None, dashboard_address: str | No
 
     Raises
     ------
-    OSError
-        When an address is taken.
+    OSError, ValueError
+        When an address is taken, or there is no such interface.
     """
     _quieten()
     with dask.config.set(_CONFIG):  # read while the scheduler is made and started, and put back
@@ -69,10 +69,23 @@ async def start_scheduler(security: Security | None, dashboard_address: str | No
             dashboard_address=dashboard_address or LOCAL,  # its metrics are served even without a dashboard
             **options,
         )
-        await scheduler
+        await _started(scheduler)
     scheduler.add_plugin(_Streams(), name="asyncflow-streams")
     scheduler.add_plugin(Losses(scheduler), name=Losses.name)  # before others, which may forget whose worker it was
     return scheduler
+
+
+async def _started(scheduler: Scheduler) -> None:
+    """Start it; Dask's "Scheduler failed to start" says less than the error around which it is wrapped."""
+    try:
+        await scheduler
+    except RuntimeError as error:
+        cause = error.__cause__
+        if not isinstance(cause, (OSError, ValueError)):
+            raise
+    else:
+        return
+    raise cause  # out here, where the other is not told as its context
 
 
 def _quieten() -> None:

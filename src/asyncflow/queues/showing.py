@@ -1,9 +1,8 @@
 """Job scripts for people to read: what would be submitted, with names for what is only known then."""
 
-import os
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from asyncflow.queues.paths import expanded
 from asyncflow.queues.poolkeys import QueueSettings
 from asyncflow.queues.run import CERTIFICATES, PREFIX
 from asyncflow.queues.system import QueueSystem
@@ -16,7 +15,7 @@ SCHEDULER = "DRIVER:PORT"
 
 def job_script(system: QueueSystem, config: QueueSettings, plan: PoolPlan) -> str:
     """The script of the first job of a pool, word by word, but for `RUN` and `SCHEDULER`."""
-    directory = Path(os.path.expandvars(config.shared_temp_directory)).expanduser().absolute() / RUN
+    directory = expanded(config.shared_temp_directory).absolute() / RUN
     tls = {field: str(directory / "tls" / name) for field, name in CERTIFICATES.items()}
     is_tls = config.security == "tls"
     address = f"{'tls' if is_tls else 'tcp'}://{SCHEDULER}"

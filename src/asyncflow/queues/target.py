@@ -66,9 +66,27 @@ class Cluster(ABC):
 
     target: Target
 
+    async def start(self) -> None:
+        """Open it; where that fails or is broken off, what was opened by then is closed.
+
+        Raises
+        ------
+        StartError
+            When it cannot be opened, or no worker comes in time.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    @abstractmethod
+    async def _start(self) -> None:
+        """Open it, set `target`, and wait for workers."""
+
     @abstractmethod
     async def close(self) -> None:
-        """Close all that was opened."""
+        """Close all that was opened, however much that is."""
 
 
 class Joined(Cluster):
@@ -76,6 +94,9 @@ class Joined(Cluster):
 
     def __init__(self, target: Target) -> None:
         self.target = target
+
+    async def _start(self) -> None:
+        """It runs."""
 
     async def close(self) -> None:
         """It is somebody else's."""

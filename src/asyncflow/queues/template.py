@@ -1,6 +1,5 @@
 """The job script of one worker job: the pool's keys, and what every job of a run has in common."""
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from asyncflow.errors import StartError
 from asyncflow.queues.dashboards import LOCAL
 from asyncflow.queues.jobqueue import known_keys, make_job
 from asyncflow.queues.lifetime import Lifetime, lifetime_of
+from asyncflow.queues.paths import export_pythonpath
 from asyncflow.queues.poolkeys import PoolKeys
 from asyncflow.queues.pools import PLENTY, Pool, pool_resource
 from asyncflow.queues.system import QueueSystem
@@ -82,7 +82,7 @@ def job_from(system: QueueSystem, plan: PoolPlan, name: str, site: Site) -> Any:
             "walltime": system.walltime(keys.walltime),
             "memory": f"{keys.memory}B",
             "log_directory": site.logs if keys.log_directory is None else _made(keys.log_directory),
-            "job_script_prologue": [*_environment(), *keys.job_script_prologue],
+            "job_script_prologue": [*export_pythonpath(), *keys.job_script_prologue],
             "worker_extra_args": [*_worker_arguments(plan, site), *keys.worker_extra_args],
         },
     )
@@ -135,9 +135,3 @@ def _worker_arguments(plan: PoolPlan, site: Site) -> list[str]:
 
 def _exact(amount: float | None) -> str:
     return str(amount) if isinstance(amount, int) else repr(float(amount or 0))
-
-
-def _environment() -> list[str]:
-    """A PYTHONPATH of the driver's holds on the nodes too, where the queueing system does not hand it on."""
-    paths = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return [f"export PYTHONPATH={shlex.quote(os.pathsep.join(paths))}"] if paths else []

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import pbs_jobs
 from .machine import parse_size
-from .state import FINISHED, WAITING, Job, change, find, keep, new_job, wake
+from .state import FINISHED, WAITING, Job, State, change, find, keep, new_job, wake
 
 _OPTIONS = "a:A:c:C:e:fGhIj:J:k:l:m:M:N:o:p:P:q:r:R:S:u:v:VW:Xz"
 
@@ -60,11 +60,7 @@ def _submit(directory: Path, args: list[str]) -> int:
         raise _Refusal("the stand-in has neither interactive jobs nor job arrays", _USAGE)
     env = _environment(options)
     with change(directory) as state:
-        if os.getuid() == 0 and not state["root_may_submit"]:
-            raise _Refusal("Bad UID for job execution", _BAD_UID)
-        queue = options.get("-q", state["queues"][0]).partition("@")[0] or state["queues"][0]
-        if queue not in state["queues"]:
-            raise _Refusal("Unknown queue", _UNKNOWN_QUEUE)
+        queue = _queue(state, options)
         job = new_job(
             state,
             name=name,
@@ -88,6 +84,16 @@ def _submit(directory: Path, args: list[str]) -> int:
     if "-z" not in options:
         sys.stdout.write(f"{job['id']}\n")
     return 0
+
+
+def _queue(state: State, options: dict[str, str]) -> str:
+    """The queue that takes the job, of those there are."""
+    if os.getuid() == 0 and not state["root_may_submit"]:
+        raise _Refusal("Bad UID for job execution", _BAD_UID)
+    queue = options.get("-q", "").partition("@")[0] or str(state["queues"][0])
+    if queue not in state["queues"]:
+        raise _Refusal("Unknown queue", _UNKNOWN_QUEUE)
+    return queue
 
 
 def _script(args: list[str], operands: list[str]) -> tuple[str, str]:
