@@ -152,7 +152,7 @@ async def test_a_function_that_cannot_be_pickled_names_what_it_refers_to(far):
     def default(lock=LOCK):
         return lock.locked()
 
-    for task, name in ((enclosed, "lock"), (uses_global, "LOCK"), (default, "a default")):
+    for task, name in ((enclosed, "lock"), (uses_global, "LOCK"), (default, "lock")):
         future = task()
         assert future.state is TaskState.FAILED
         with pytest.raises(SerializationError, match=f"refers to '{name}', a lock") as caught:

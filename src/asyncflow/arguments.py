@@ -35,6 +35,25 @@ def replace(value: Any, is_match: Callable[[Any], bool], exchange: Callable[[Any
     return value if rebuild is None else rebuild(value, lambda item: replace(item, is_match, exchange))
 
 
+def found(value: Any, is_match: Callable[[Any], bool]) -> list[Any]:
+    """Everything that `is_match` where `replace` looks, in order; what stands there twice, twice.
+
+    Unlike `replace` it may be asked about any value, not only about what a caller wrote down: it comes back from
+    what holds itself, and from any depth.
+    """
+    matching, waiting, seen = [], [value], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if type(each) in _ATOMS:
+            continue
+        if is_match(each):
+            matching.append(each)
+        elif id(each) not in seen and (inside := _inside(each)):
+            seen.add(id(each))
+            waiting.extend(reversed(inside))
+    return matching
+
+
 def fill(args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments with every `Ref` exchanged for its value."""
     if not values:
@@ -53,6 +72,19 @@ def _is_ref(value: Any) -> bool:
 
 def _changed(old: Iterable[Any], new: Iterable[Any]) -> bool:
     return any(before is not after for before, after in zip(old, new, strict=True))
+
+
+def _inside(value: Any) -> list[Any]:
+    """What `value` holds; nothing where that is all atoms, which long lists of numbers tell quickly."""
+    if isinstance(value, dict):
+        inside = [part for pair in value.items() for part in pair] if type(value) in _REBUILD else []
+    elif type(value) in _REBUILD or (isinstance(value, tuple) and hasattr(value, "_make")):
+        inside = value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        inside = [getattr(value, each.name) for each in dataclasses.fields(value) if hasattr(value, each.name)]
+    else:
+        return []
+    return [] if _ATOMS.issuperset(map(type, inside)) else list(inside)
 
 
 def _sequence(value: Any, exchange: Callable[[Any], Any]) -> Any:

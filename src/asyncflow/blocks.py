@@ -70,6 +70,11 @@ class Block:
         self._options = options
         self._recipe = Recipe(function, Kind.BLOCK, options.name or function.__name__)
 
+    @property
+    def __asyncflow_function__(self) -> Callable[..., Any]:
+        """What it was made of, for those who ask what a function that names it is."""
+        return self._recipe.function
+
     def __call__(self, *args: Any, **kwargs: Any) -> TaskFuture:
         """Start the block; futures among the arguments arrive as their values."""
         self._dispatch.check_open(self._recipe.name)

@@ -1,7 +1,7 @@
 """What a task may ask for: typed, checked where it is written, merged from general to particular."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,7 @@ from asyncflow.units import seconds, size
 Duration = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(size)]
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+RetryWith = Mapping[str, Any] | Callable[[BaseException, int], Mapping[str, Any]]
 
 
 class TaskOptions(BaseModel):
@@ -33,10 +34,17 @@ class TaskOptions(BaseModel):
     """How often the body is tried again after an error of its own."""
 
     retry_delay: Annotated[Duration, Field(ge=0)] = 0.0
-    """Seconds (or ``30s``, ``5m``) between attempts; the delay holds no slot of a worker."""
+    """Seconds (or ``30s``, ``5m``) before the second attempt; the delay holds no slot of a worker."""
+
+    retry_backoff: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    """By how much each further delay is longer than the one before; delays vary at random by a quarter."""
 
     retry_on: RetryOn | None = None
     """Exception types, or a function of the exception, that are worth another attempt; all errors by default."""
+
+    retry_with: RetryWith | None = None
+    """What an attempt asks for after one that failed: options (``{"memory": "8GB"}``), or a function of the error and
+    the number of failed attempts that returns some; the call is sent again, to where that fits."""
 
     timeout: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds (or ``10m``) for each attempt, from its start; commands are killed, results of functions dropped."""
@@ -63,6 +71,19 @@ class TaskOptions(BaseModel):
     lost_retries: Annotated[int, Field(ge=0)] = 3
     """How often it is begun again after the worker that ran it was lost, or cut off by its walltime."""
 
+    expected: Annotated[Duration, Field(gt=0)] | None = None
+    """Seconds (or ``45m``) that it takes: it is not begun on a worker whose job ends sooner."""
+
+    isolate: Literal["process"] | None = None
+    """``"process"``: a function runs in a process of its own, which timeouts and cancelling kill, and which ends where
+    it takes more than ``memory``."""
+
+    checkpoint: bool = False
+    """Whether the result is kept in the run directory, so that a resumed run does not compute it again."""
+
+    version: Annotated[str, Field(min_length=1)] | None = None
+    """With ``checkpoint``: what stands for the function's code; results are kept while it stays the same."""
+
     after: Any = ()
     """Futures that must have finished before it begins; their values are not passed."""
 
@@ -78,18 +99,30 @@ class TaskOptions(BaseModel):
     cwd: str | None = None
     """Commands only: the working directory on the worker."""
 
+    workdir: bool = False
+    """Commands only: each attempt runs in a new directory of its own below ``tasks/`` of the run directory."""
+
     capture_stdio: bool = False
     """Commands only: resolve to the path of a file with the standard output; standard error lies beside it."""
 
 
 #: Options that only mean something for commands: a function shares its worker's process.
-COMMAND_ONLY = frozenset({"shell", "env", "cwd", "capture_stdio"})
+COMMAND_ONLY = frozenset({"shell", "env", "cwd", "workdir", "capture_stdio"})
 
 #: What a block may ask for: it runs on the driver, once.
 BLOCK_ONLY = frozenset({"name", "after", "workflow_id"})
 
 #: Options that a file may set for every task.
-DEFAULTABLE = frozenset(TaskOptions.model_fields) - {"name", "after", "retry_on", "workflow_id", "shell", "cwd"}
+DEFAULTABLE = frozenset(TaskOptions.model_fields) - {
+    "name",
+    "after",
+    "retry_on",
+    "retry_with",
+    "version",
+    "workflow_id",
+    "shell",
+    "cwd",
+}
 
 
 def valid_options(kind: str) -> list[str]:
@@ -112,14 +145,22 @@ def parse_options(given: Mapping[str, Any], kind: str = "function", base: TaskOp
         raise OptionError("; ".join(_unknown(name, kind, valid) for name in unknown))
     merged = {**(_given(base) if base else {}), **given}
     try:
-        return TaskOptions(**merged)
+        options = TaskOptions(**merged)
     except ValidationError as error:
         raise OptionError("; ".join(_describe(problem) for problem in error.errors())) from None
+    if options.workdir and options.cwd is not None:
+        raise OptionError(
+            f"options 'workdir' and 'cwd' exclude each other: a command runs in a directory of its own, or in "
+            f"{options.cwd!r}; leave one of them out, or lay workdir=False or cwd=None over it"
+        )
+    return options
 
 
 def with_defaults(options: TaskOptions, defaults: Mapping[str, Any], kind: str) -> TaskOptions:
     """`options` over the engine's `defaults`, of which those that do not fit the kind are left out."""
     fitting = {name: value for name, value in defaults.items() if kind == "command" or name not in COMMAND_ONLY}
+    if options.cwd is not None:  # said of this task; the directory of its own, of all
+        fitting.pop("workdir", None)
     return parse_options({**fitting, **_given(options)}, kind)
 
 

@@ -4,18 +4,17 @@ import inspect
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import cloudpickle
 
 from asyncflow.errors import SerializationError
+from asyncflow.references import PLAIN, Fingerprint, references
 
 #: Arguments whose pickle is larger travel once, as a value of their own, however many calls have them.
 LARGE = 64_000
-
-_PLAIN = (int, float, complex, bool, str, bytes, type(None))
 
 
 class Piece(NamedTuple):
@@ -95,7 +94,7 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any], make_ref: Callable[[in
     pieces: list[Piece] = []
 
     def apart(value: Any) -> Any:
-        if isinstance(value, _PLAIN) and not _looks_large(value):
+        if isinstance(value, PLAIN) and not _looks_large(value):
             return value
         data = dumps(value)
         if len(data) <= LARGE:
@@ -112,7 +111,7 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any], make_ref: Callable[[in
 def _blame_argument(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> SerializationError:
-    for name, value in _named(function, args, kwargs):
+    for name, value in named(function, args, kwargs):
         try:
             dumps(value)
         except Exception as reason:
@@ -124,18 +123,23 @@ def _blame_argument(
     return SerializationError(f"the arguments of {_name(function)!r} cannot be pickled: {error}")
 
 
-def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    try:
-        names = [
-            each.name if each.kind is not each.VAR_POSITIONAL else None
-            for each in inspect.signature(function).parameters.values()
-        ]
-    except (TypeError, ValueError):
-        names = []
+def named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Arguments by the names of `function`'s parameters; ``#3`` where there is none."""
+    names = _positional(function)
     for position, value in enumerate(args):
-        named = names[position] if position < len(names) and None not in names[: position + 1] else None
-        yield named or f"#{position + 1}", value
+        yield names[position] if position < len(names) else f"#{position + 1}", value
     yield from kwargs.items()
+
+
+def _positional(function: Callable[..., Any]) -> Sequence[str]:
+    """The parameters that positional arguments go to."""
+    if type(function) is types.FunctionType and function.__dict__.keys().isdisjoint(("__wrapped__", "__signature__")):
+        return function.__code__.co_varnames[: function.__code__.co_argcount]  # a signature takes 50 times as long
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return [each.name for each in parameters if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -152,7 +156,7 @@ class FunctionPickle:
     def __init__(self, function: Callable[..., Any], wrap: Callable[[], Any]) -> None:
         self._function = function
         self._wrap = wrap  # what is pickled: the function with its recipe around it
-        self._names: dict[int, tuple[types.CodeType, tuple[str, ...]]] = {}
+        self._fingerprint = Fingerprint(function, _importable)
         self._marks: list[Any] | None = None
         self._data = b""
 
@@ -164,7 +168,7 @@ class FunctionPickle:
         SerializationError
             Naming what the function refers to that cannot be pickled.
         """
-        marks = self._fingerprint()
+        marks = self._fingerprint.take()
         if marks is None or marks != self._marks:
             try:
                 self._data = bytes(cloudpickle.dumps(self._wrap(), protocol=5))
@@ -173,65 +177,19 @@ class FunctionPickle:
             self._marks = marks
         return self._data
 
-    def _fingerprint(self) -> list[Any] | None:
-        marks: list[Any] = []
-        return marks if self._mark(self._function, marks, set()) else None
-
-    def _mark(self, value: Any, marks: list[Any], seen: set[int]) -> bool:
-        """Append what tells `value` from a changed one; False where only a new pickle can tell."""
-        value = getattr(value, "__asyncflow_function__", value)
-        marks.append(type(value))
-        if isinstance(value, (*_PLAIN, types.ModuleType, types.BuiltinFunctionType)):
-            marks.append(value)
-            return True
-        if id(value) in seen:
-            return True
-        if isinstance(value, (types.FunctionType, type)) and _importable(value):
-            marks.append(value)
-            return True
-        if not isinstance(value, types.FunctionType):
-            return False
-        seen.add(id(value))
-        marks.append(value.__code__)
-        return all(self._mark(part, marks, seen) for _, part in self._parts(value))
-
-    def _parts(self, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-        """What `function` refers to, by name."""
-        code = function.__code__
-        names = self._names.get(id(code))
-        if names is None:
-            names = self._names[id(code)] = code, tuple(_global_names(code))
-        for name in names[1]:
-            if name in function.__globals__:
-                yield name, function.__globals__[name]
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            try:
-                yield name, cell.cell_contents
-            except ValueError:  # not bound yet
-                yield name, None
-        yield from (("a default", default) for default in function.__defaults__ or ())
-        yield from (function.__kwdefaults__ or {}).items()
-        yield from function.__dict__.items()
-
     def _blame(self, error: Exception) -> SerializationError:
         name = _name(self._function)
-        parts = self._parts(self._function) if isinstance(self._function, types.FunctionType) else ()
-        for part, value in parts:
+        parts = references(self._function) if isinstance(self._function, types.FunctionType) else ()
+        for part in parts:
             try:
-                cloudpickle.dumps(value)
+                cloudpickle.dumps(part.value)
             except Exception:
                 return SerializationError(
-                    f"task {name!r} cannot be pickled: it refers to {part!r}, a {type(value).__name__} ({error}); "
+                    f"task {name!r} cannot be pickled: it refers to {part.name!r}, a {type(part.value).__name__} "
+                    f"({error}); "
                     "make that inside the body, or pass it as an argument that can travel",
                 )
         return SerializationError(f"task {name!r} cannot be pickled: {error}")
-
-
-def _global_names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
 
 
 def _importable(value: Any) -> bool:
