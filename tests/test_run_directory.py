@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from asyncflow import StartError
+from asyncflow.processes import is_alive
 from asyncflow.queues import run as run_module
-from asyncflow.queues.run import PREFIX, TAIL, Owner, RunDirectory, is_alive, runs, this_process
+from asyncflow.queues.run import PREFIX, TAIL, Owner, RunDirectory, runs, this_driver
 from asyncflow.queues.tls import make_security
 
 
@@ -179,7 +180,7 @@ def test_logs_may_lie_elsewhere(run, tmp_path, monkeypatch):
 
 def test_a_run_knows_its_driver(run):
     """This process, which lives."""
-    assert run.owner == this_process("slurm")
+    assert run.owner == this_driver("slurm")
     assert (run.owner.kind, run.owner.pid) == ("slurm", os.getpid())
     assert is_alive(run.owner) is True
 

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from asyncflow import clusters
-from asyncflow.config.source import Document, read_file, read_mapping
+from asyncflow.config.source import Document, Place, read_file, read_mapping
 from asyncflow.config.validate import shown, unknown_key, validated
 from asyncflow.errors import ConfigError
 from asyncflow.options import DEFAULTABLE, TaskOptions
@@ -31,12 +32,23 @@ class Settings:
         Options of every task, checked; only those that were given.
     source : str or None
         The file they came from, None for a mapping or nothing.
+    written : mapping of tuple to str
+        What stood where references to the environment were expanded, by place.
     """
 
     cluster: ClusterSettings | None = None
     kind: str = "local"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
+    written: Mapping[Place, str] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """What was given, as plain data, for the record of a run: without what came from the environment."""
+        cluster = self.cluster.model_dump(mode="json", exclude_unset=True) if self.cluster is not None else {}
+        data = {"source": self.source, "cluster": {"kind": self.kind, **cluster}, "defaults": dict(self.defaults)}
+        for place, text in self.written.items():
+            _put(data, place, text)
+        return data
 
 
 def environment_config(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -81,7 +93,7 @@ def _settings(document: Document) -> Settings:
     if sections.get("cluster") is not None:
         kind, cluster = _cluster(document, _mapping(document, sections["cluster"], ("cluster",)))
     defaults = _defaults(document, _mapping(document, sections.get("defaults"), ("defaults",)))
-    return Settings(cluster, kind, defaults, document.source)
+    return Settings(cluster, kind, defaults, document.source, document.written)
 
 
 def _cluster(document: Document, data: dict[str, Any]) -> tuple[str, ClusterSettings | None]:
@@ -123,3 +135,12 @@ def _mapping(document: Document, data: Any, place: tuple[str, ...]) -> dict[str,
     if data is not None:
         document.complain(f"must be a mapping of keys to values, not {shown(data)}", place)
     return {}
+
+
+def _put(data: Any, place: Place, text: str) -> None:
+    """Put `text` at `place` of `data`; where there is no such place, it was not kept at all."""
+    *outer, last = place
+    with suppress(KeyError, IndexError, TypeError):
+        for part in outer:
+            data = data[part]
+        data[last] = text if data[last] is not None else None

@@ -34,6 +34,8 @@ class Document:
         Places whose whole text came from the environment: there ``2`` may stand for a number.
     unresolved : set of tuple
         Places with a reference that could not be expanded; what else is wrong there only follows from it.
+    written : dict of tuple to str
+        What stands at places with references, as it was written.
     problems : list of Problem
         What is wrong so far.
     """
@@ -43,6 +45,7 @@ class Document:
     lines: dict[Place, int] = field(default_factory=dict)
     references: set[Place] = field(default_factory=set)
     unresolved: set[Place] = field(default_factory=set)
+    written: dict[Place, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -196,6 +199,8 @@ def _expand(document: Document, text: str, place: Place, environ: Mapping[str, s
 
     whole = _REFERENCE.fullmatch(text)
     expanded = _REFERENCE.sub(replacement, text)
+    if expanded != text:
+        document.written[place] = text
     if whole and not whole[1] and expanded != text:
         document.references.add(place)
         return expanded or None  # nothing where a value stands is null in YAML

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from asyncflow.processes import is_alive
 from asyncflow.queues.commands import run as run_command
 from asyncflow.queues.queue import cancel
-from asyncflow.queues.run import PREFIX, RunDirectory, is_alive, runs
+from asyncflow.queues.run import PREFIX, RunDirectory, runs
 from asyncflow.queues.system import QueueSystem
 
 logger = logging.getLogger("asyncflow")

@@ -6,12 +6,12 @@ import os
 import re
 import secrets
 import shutil
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncflow.errors import StartError
+from asyncflow.processes import this_process
 from asyncflow.queues.paths import expanded
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ CERTIFICATES = {
 
 
 class Owner(NamedTuple):
-    """The driver of a run."""
+    """The driver of a run: the kind of its cluster, and a `Process`."""
 
     kind: str
     host: str
     pid: int
-    boot: str  # a pid means something for one boot of one host
-    began: int  # and for one process
+    boot: str
+    began: int
 
 
 class RunDirectory:
@@ -80,7 +80,7 @@ class RunDirectory:
             run = cls(root / f"{PREFIX}{secrets.token_hex(4)}")
             run.path.mkdir(mode=0o700)
             run.logs.mkdir(mode=0o700)
-            _write(run.path / _OWNER, json.dumps(this_process(kind)._asdict()))
+            _write(run.path / _OWNER, json.dumps(this_driver(kind)._asdict()))
         except OSError as error:
             raise StartError(
                 f"the run cannot have a directory below {root} ({error}); set shared_temp_directory: to a directory "
@@ -96,16 +96,16 @@ class RunDirectory:
             _write(directory / name, getattr(security, field))
         return {field: str(directory / name) for field, name in CERTIFICATES.items()}
 
-    def tail(self, job_id: str, log_directory: str | None = None) -> str:
-        """The last lines that job `job_id` wrote, standard error first where there is some; empty where none."""
+    def tail(self, job_id: str, log_directory: str | None = None, lines: int = TAIL) -> str:
+        """The last `lines` that job `job_id` wrote, standard error first where there is some; empty where none."""
         # name-12.err of Slurm and LSF, 12.server.ER and name.e12 of PBS; not the digits of a run's or a worker's name.
         number = re.compile(rf"(?:(?<![0-9A-Za-z])|(?<=\.[eo])){re.escape(job_id)}(?:\.\D.*)?$")
         directory = self.logs if log_directory is None else Path(log_directory).expanduser()
         with suppress(OSError):
             found = [path for path in sorted(directory.iterdir()) if number.search(path.name)]
             for path in sorted(found, key=lambda path: not path.suffix.lower().startswith(".e")):
-                if lines := _end_of(path).decode(errors="replace").rstrip().splitlines():
-                    return "\n".join(lines[-TAIL:])
+                if written := _end_of(path).decode(errors="replace").rstrip().splitlines():
+                    return "\n".join(written[-lines:])
         return ""
 
     def remove(self, *, keep_logs: bool = False) -> None:
@@ -132,31 +132,9 @@ def runs(shared: str) -> list[RunDirectory]:
     return [RunDirectory(path) for path in sorted(expanded(shared).glob(f"{PREFIX}*")) if path.is_dir()]
 
 
-def this_process(kind: str) -> Owner:
-    """What tells this process from all others."""
-    return Owner(kind, socket.gethostname(), os.getpid(), _boot(), _began(os.getpid()))
-
-
-def is_alive(owner: Owner) -> bool | None:
-    """Whether that driver still runs; None where that cannot be told, as on another host."""
-    if owner.host != socket.gethostname() or owner.began < 0:  # the latter where there is no /proc
-        return None
-    return owner.boot == _boot() and owner.began == _began(owner.pid)
-
-
-def _boot() -> str:
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
-
-
-def _began(pid: int) -> int:
-    """Clock ticks after boot at which process `pid` began; -1 where there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return -1
-    return -1 if fields[0] == "Z" else int(fields[19])
+def this_driver(kind: str) -> Owner:
+    """The process that asks, as the driver of a cluster of that `kind`."""
+    return Owner(kind, *this_process())
 
 
 def _end_of(path: Path) -> bytes:
