@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncflow import CommandError, TaskState, WorkflowEngine
-from asyncflow.command import Guardian, parse_command
+from asyncflow.command import parse_command
 from asyncflow.errors import EmptyBodyError
+from asyncflow.groups import Guardian
 from conftest import IN_PROCESS
 from gates import Gate, Notes, is_alive, until
 
@@ -259,7 +260,7 @@ async def test_cancelling_ends_the_whole_process_group(any_flow, tmp_path):
 
 async def test_a_command_that_ignores_term_is_killed(flow, tmp_path, monkeypatch):
     """KILL follows TERM for those that do not listen."""
-    monkeypatch.setattr("asyncflow.command.GRACE", 0.2)
+    monkeypatch.setattr("asyncflow.groups.GRACE", 0.2)
 
     @flow.executable_task
     def run(path):

@@ -1,10 +1,15 @@
 """`timeout`: for functions, coroutines and commands, each attempt, and what becomes of the slot."""
 
 import asyncio
+import logging
 
 import pytest
 
 from asyncflow import TaskState, TaskTimeoutError
+from asyncflow.call import Site, attempt
+from asyncflow.recipe import Kind, Recipe
+from asyncflow.stop import Stop
+from conftest import eventually
 from gates import Gate, Notes, is_alive, until
 
 
@@ -123,3 +128,67 @@ async def test_a_cancelled_task_with_a_timeout_is_stopped(flow, tmp_path):
     await began.reached()
     future.cancel()
     await ended.reached()
+
+
+def timed_out(body, site, **options):
+    """The error of `body` at a site, after a tenth of a second."""
+    recipe = Recipe(body, options.pop("kind", Kind.FUNCTION), "slow", timeout=0.1, **options)
+    with pytest.raises(TaskTimeoutError) as caught:
+        attempt(recipe, "slow-1", (), {}, site, Stop(), 0)
+    return str(caught.value)
+
+
+def test_a_function_that_runs_on_is_told_of_until_it_ends(tmp_path, caplog):
+    """Error and log say that it still runs and what would help; the site counts it until it has ended, and says so."""
+    caplog.set_level(logging.INFO, "asyncflow")
+    gate, site = Gate(tmp_path / "gate"), Site(cores=1)
+    text = timed_out(gate.wait, site)
+    assert "still runs" in text
+    assert "isolate='process'" in text
+    assert site.overdue == ["slow"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    timed_out(gate.wait, site)
+    assert site.overdue == ["slow", "slow"]
+    gate.open()
+    assert eventually(lambda: not site.overdue)
+    assert eventually(lambda: [record.levelname for record in caplog.records].count("INFO") == 2)
+    assert "'slow' has ended" in caplog.text
+    site.close()
+
+
+def test_closing_does_not_wait_for_what_runs_on(tmp_path):
+    """A worker closes though a function does not end."""
+    gate, site = Gate(tmp_path / "gate"), Site(cores=1)
+    timed_out(gate.wait, site)
+    site.close()
+    assert site.overdue == ["slow"]
+    gate.open()
+    assert eventually(lambda: not site.overdue)
+
+
+def test_a_coroutine_that_ends_when_told_is_not_said_to_run_on():
+    """What listens is over with its time."""
+
+    async def wait():
+        await asyncio.sleep(1000)
+
+    site = Site(cores=1)
+    assert timed_out(wait, site) == "task 'slow' took longer than its timeout of 0.1 s"
+    assert site.overdue == []
+
+
+def test_a_command_is_not_advised_to_be_isolated():
+    """It is killed anyway."""
+    site = Site(cores=1)
+    text = timed_out(lambda: "sleep 1000", site, kind=Kind.COMMAND)
+    assert "isolate" not in text
+    assert eventually(lambda: not site.overdue)
+    site.close()
+
+
+async def test_the_error_says_what_helps_wherever_the_body_ran(any_flow, tmp_path):
+    """The remedy reaches whoever awaits."""
+    gate = Gate(tmp_path / "gate")
+    with pytest.raises(TaskTimeoutError, match="let it be killed with isolate='process'"):
+        await any_flow.function_task(timeout=0.1)(gate.wait)()
+    gate.open()

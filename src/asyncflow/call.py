@@ -6,18 +6,22 @@ import os
 import pickle
 import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from asyncflow.arguments import fill
-from asyncflow.command import Command, Guardian, command_environment, parse_command
-from asyncflow.errors import EmptyBodyError, MissingModuleError, TaskTimeoutError
-from asyncflow.failures import PackedError, carried, pack
-from asyncflow.isolated import run_isolated
-from asyncflow.loops import close_loop, run_coroutine
-from asyncflow.options import RetryOn
+from asyncflow.attempts import delay_before, worth_another
+from asyncflow.command import Command, command_environment, parse_command
+from asyncflow.deadline import killed_in_time, left_in_time
+from asyncflow.declared import with_files
+from asyncflow.errors import CorruptResultError, EmptyBodyError, FencedError, MissingModuleError
+from asyncflow.failures import PackedError, carried, pack, told
+from asyncflow.groups import Guardian
+from asyncflow.isolated import IsolatedBody
+from asyncflow.keep import Ticket, kept
+from asyncflow.loops import run_coroutine
 from asyncflow.recipe import Kind, Recipe
 from asyncflow.slots import Slots
 from asyncflow.stop import Stop
@@ -44,19 +48,43 @@ class RemoteFailure(Exception):  # noqa: N818 - it is the wrapping of an error, 
 
 
 class RetryLater(Exception):  # noqa: N818 - a signal between `attempt` and its caller
-    """The attempt failed and another is due after `delay` seconds."""
+    """The attempt failed and another is due after `delay` seconds; its cause, where it has not travelled, says why.
 
-    def __init__(self, delay: float) -> None:
-        super().__init__(delay)
+    Attributes
+    ----------
+    delay : float
+        Seconds until the next attempt.
+    attempt : int
+        The number of the one that failed, counted from 1.
+    reason : str
+        Type and text of its error, in one line.
+    """
+
+    def __init__(self, delay: float, attempt: int = 1, reason: str = "") -> None:
+        super().__init__(delay, attempt, reason)
         self.delay = delay
+        self.attempt = attempt
+        self.reason = reason
+
+    def facts(self) -> dict[str, Any]:
+        """For the event that tells of it."""
+        return {"kind": "retried", "attempt": self.attempt, "error": self.reason, "delay": round(self.delay, 3)}
 
 
 class Site:
-    """What one worker (or executor) gives to the bodies that run on it."""
+    """What one worker (or executor) gives to the bodies that run on it.
+
+    Attributes
+    ----------
+    overdue : list of str
+        The names of the tasks whose functions still run though their time is over; nobody waits for them.
+    """
 
     def __init__(self, cores: int, devices: int = 0) -> None:
         self.slots = Slots(cores, devices)
         self.guardian = Guardian()
+        self.overdue: list[str] = []
+        self.random = Random()  # noqa: S311 - spreads attempts over time
         self._stops: dict[str, Stop] = {}
 
     def begin(self, key: str) -> Stop:
@@ -88,7 +116,7 @@ class Site:
         )
 
     def close(self) -> None:
-        """End what still runs."""
+        """End what still runs and can be ended; threads that cannot are left."""
         for stop in list(self._stops.values()):
             stop.set()
         self.guardian.close()
@@ -103,9 +131,23 @@ def is_inside() -> bool:
 
 
 def attempt(
-    recipe: Recipe, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], site: Site, stop: Stop, failed_before: int
+    recipe: Recipe,
+    key: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    site: Site,
+    stop: Stop,
+    failed_before: int,
+    ticket: Ticket | None = None,
 ) -> Any:
     """Run the body once; setting `stop` ends it early, and no other attempt follows.
+
+    Parameters
+    ----------
+    failed_before : int
+        How many attempts have failed.
+    ticket : Ticket, optional
+        Where the result is kept: one that is there already is the value, and the body is not run.
 
     Raises
     ------
@@ -118,11 +160,16 @@ def attempt(
         with site.slots.hold(recipe.cores, recipe.devices) as devices:
             if stop.is_set():  # while it waited for its turn, or between two attempts
                 raise CancelledError
-            body = functools.partial(_body, recipe, key, args, kwargs, site, devices)
-            return body(stop) if recipe.timeout is None else _timed(body, recipe, stop)
+            run = functools.partial(_in_time, key=key, site=site, devices=devices, stop=stop)
+            body = functools.partial(with_files, recipe, key, args, kwargs, run)
+            return body() if ticket is None else kept(ticket, body)
+    except (FencedError, CorruptResultError):
+        raise  # no attempt here mends that
     except BaseException as error:
-        if failed_before < recipe.retries and not stop.is_set() and _worth_another(error, recipe.retry_on):
-            raise RetryLater(recipe.retry_delay) from error
+        is_granted = failed_before < recipe.retries and not stop.is_set()
+        if is_granted and worth_another(error, recipe.retry_on):
+            failed = failed_before + 1
+            raise RetryLater(delay_before(failed, recipe, site.random), failed, told(error)) from error
         raise
 
 
@@ -160,14 +207,22 @@ def _open_recipe(data: bytes) -> Recipe:
     return recipe
 
 
-def _worth_another(error: BaseException, retry_on: RetryOn | None) -> bool:
-    if not isinstance(error, Exception):
-        return False
-    if retry_on is None:
-        return True
-    if isinstance(retry_on, (type, tuple)):
-        return isinstance(error, retry_on)
-    return bool(retry_on(error))
+def _in_time(
+    recipe: Recipe, args: tuple[Any, ...], kwargs: dict[str, Any], key: str, site: Site, devices: list[str], stop: Stop
+) -> Any:
+    is_apart = recipe.kind is Kind.FUNCTION and (recipe.isolated or site.slots.is_share(devices))
+    if is_apart:
+        env = command_environment(recipe.cores, devices, recipe.env)
+        process = IsolatedBody(recipe.function, args, kwargs, recipe.name, env, recipe.memory_limit)
+        body = functools.partial(process.run, watcher=site.guardian)
+    else:
+        body = functools.partial(_body, recipe, key, args, kwargs, site, devices)
+    if recipe.timeout is None:
+        return body(stop)
+    if is_apart:
+        return killed_in_time(body, recipe.timeout, recipe.name, stop)
+    listens = recipe.kind is Kind.COMMAND or inspect.iscoroutinefunction(recipe.function)
+    return left_in_time(body, recipe.timeout, recipe.name, stop, site.overdue, listens=listens)
 
 
 def _body(
@@ -179,9 +234,6 @@ def _body(
     devices: list[str],
     stop: Stop,
 ) -> Any:
-    if recipe.kind is Kind.FUNCTION and site.slots.is_share(devices):
-        env = command_environment(recipe.cores, devices, recipe.env)
-        return run_isolated(recipe.function, args, kwargs, env, stop, site.guardian)
     _inside.depth = getattr(_inside, "depth", 0) + 1
     try:
         returned = recipe.function(*args, **kwargs)
@@ -199,7 +251,7 @@ def _body(
 def _run_command(recipe: Recipe, key: str, returned: Any, site: Site, stop: Stop, devices: list[str]) -> str:
     argv = parse_command(returned, recipe.name, shell=recipe.shell)
     env = command_environment(recipe.cores, devices, recipe.env)
-    capture = str(Path(recipe.capture, key)) if recipe.capture is not None else None
+    capture = recipe.capture and (recipe.cwd if recipe.workdir else str(Path(recipe.capture, key)))
     return Command(argv, env, recipe.cwd, capture).run(stop, site.guardian)
 
 
@@ -214,32 +266,6 @@ def parse_prompt(returned: Any, name: str) -> str:
     if isinstance(returned, str) and returned.strip():
         return returned
     raise EmptyBodyError(f"prompt task {name!r} returned {returned!r}; return a non-empty string prompt")
-
-
-def _timed(body: Callable[[Stop], Any], recipe: Recipe, stop: Stop) -> Any:
-    # A thread of its own: the slot is given back at the deadline, whether the body listens or not.
-    outcome: list[Any] = []
-    own_stop = Stop()  # the deadline of one attempt does not forbid the next
-    stop.add(own_stop.set)
-
-    def run() -> None:
-        try:
-            outcome.extend((body(own_stop), None))
-        except BaseException as error:
-            outcome.extend((None, error))
-        close_loop()
-        finished.set()
-
-    finished = threading.Event()
-    threading.Thread(target=run, name=f"asyncflow-timed-{recipe.name}", daemon=True).start()
-    if not finished.wait(recipe.timeout):
-        own_stop.set()
-        timeout = recipe.timeout or 0.0
-        raise TaskTimeoutError(f"task {recipe.name!r} took longer than its timeout of {timeout:g} s", timeout)
-    value, error = outcome
-    if error is not None:
-        raise error
-    return value
 
 
 class Inline:

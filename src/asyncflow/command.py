@@ -2,25 +2,19 @@
 
 import os
 import shlex
-import signal
 import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from asyncflow import guardian
 from asyncflow.errors import CommandError, CommandNotFoundError, EmptyBodyError
+from asyncflow.groups import Ended, Guardian, ProcessGroup
 from asyncflow.stop import Stop
 
 #: How much of the standard error an exception carries.
 STDERR_TAIL = 64_000
-
-#: Seconds between TERM and KILL.
-GRACE = 5.0
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -29,48 +23,6 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-
-
-class Guardian:
-    """Tells the guardian program which process groups live; started with the first command of a worker."""
-
-    def __init__(self) -> None:
-        self._program: subprocess.Popen[str] | None = None
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def watch(self, group: int) -> None:
-        """End `group` if this process dies before `forget`."""
-        self._write(f"+{group}\n")
-
-    def forget(self, group: int) -> None:
-        """`group` has ended."""
-        self._write(f"-{group}\n")
-
-    def close(self) -> None:
-        """End what is still watched, and the program."""
-        with self._lock:
-            program, self._program = self._program, None
-            self._closed = True
-        if program is not None and program.stdin is not None:
-            with suppress(OSError):  # it has gone already
-                program.stdin.write(".\n")  # closing is not enough: a process forked meanwhile has the pipe open too
-                program.stdin.close()
-            program.wait()
-
-    def _write(self, line: str) -> None:
-        with self._lock:
-            if self._closed:  # a command that `close` has just ended says so
-                return
-            if self._program is None:
-                command = [sys.executable, "-I", "-S", guardian.__file__]
-                self._program = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
-                )
-            pipe = self._program.stdin
-            assert pipe is not None
-            pipe.write(line)
-            pipe.flush()
 
 
 def parse_command(returned: Any, name: str, *, shell: bool) -> list[str] | str:
@@ -131,10 +83,6 @@ class Command:
         self.env = env
         self.cwd = cwd
         self.capture = capture
-        self._process: subprocess.Popen[bytes] | None = None
-        self._ended = threading.Lock()  # held while signalling, so that no reaped group id is ever signalled
-        self._reaped = False
-        self._killer: threading.Timer | None = None
 
     def run(self, stop: Stop, watcher: Guardian) -> str:
         """Run to the end; the standard output as text, or the path of the file with it where captured.
@@ -150,28 +98,13 @@ class Command:
         """
         with ExitStack() as files:
             out, err = (files.enter_context(self._open(stream)) for stream in ("stdout", "stderr"))
-            process = self._process = self._start(out, err)
-            watcher.watch(process.pid)
-            stop.add(self.terminate)
-            try:
-                self._reap(process)
-            finally:
-                watcher.forget(process.pid)
-            if process.returncode:
-                raise self._error(process.returncode, err)
+            ended = ProcessGroup(self._start(out, err)).reap(stop, watcher)
+            if ended.code:
+                raise self._error(ended, err)
             if self.capture is not None:
                 return str(Path(self.capture, "stdout"))
             out.seek(0)
             return out.read().decode(errors="replace")
-
-    def terminate(self) -> None:
-        """Send TERM to the group, and KILL `GRACE` seconds later; returns at once, from any thread."""
-        self._signal(signal.SIGTERM)
-        with self._ended:
-            if not self._reaped and self._killer is None:
-                self._killer = threading.Timer(GRACE, self._signal, [signal.SIGKILL])
-                self._killer.daemon = True
-                self._killer.start()
 
     def _open(self, stream: str) -> IO[bytes]:
         # Files, not pipes: a grandchild that keeps a pipe open would hold the worker's slot for ever.
@@ -206,36 +139,12 @@ class Command:
             )
         return f"cannot run {program!r} on {os.uname().nodename}: {error}"
 
-    def _reap(self, process: subprocess.Popen[bytes]) -> None:
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        with self._ended:
-            # Not reaped yet, so the id is still ours: nothing else can be hit.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            self._reaped = True
-            if self._killer is not None:
-                self._killer.cancel()
-
-    def _signal(self, number: int) -> None:
-        with self._ended:
-            if self._process is not None and not self._reaped:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._process.pid, number)
-
-    def _error(self, code: int, err: IO[bytes]) -> CommandError:
+    def _error(self, ended: Ended, err: IO[bytes]) -> CommandError:
         size = err.seek(0, os.SEEK_END)
         err.seek(max(0, size - STDERR_TAIL))
         text = err.read().decode(errors="replace")
         shown = self.argv if isinstance(self.argv, str) else shlex.join(self.argv)
-        ended = f"exited with {code}" if code > 0 else f"was killed by {_signal_name(-code)}"
         last = text.strip().rsplit("\n", 1)[-1]
         path = str(Path(self.capture, "stderr")) if self.capture is not None else None
-        return CommandError(f"command {shown!r} {ended}" + (f": {last}" if last else ""), self.argv, code, text, path)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        message = f"command {shown!r} {ended}" + (f": {last}" if last else "")
+        return CommandError(message, self.argv, ended.code, text, path)

@@ -28,12 +28,17 @@ class Recipe:
     devices: int = 0
     retries: int = 0
     retry_delay: float = 0.0
+    retry_backoff: float = 2.0
     retry_on: RetryOn | None = None
     timeout: float | None = None
+    isolated: bool = False
+    memory_limit: int | None = None  #: of the process of its own, in bytes
     shell: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     capture: str | None = None
+    workdir: bool = False
+    root: str = ""  #: below which captured output and working directories go
 
     @classmethod
     def of(cls, function: Callable[..., Any], kind: Kind, name: str, options: TaskOptions, capture: str) -> "Recipe":
@@ -44,12 +49,21 @@ class Recipe:
             name=name,
             cores=options.cores,
             devices=int(options.resources.get("gpu", 0)),
-            retries=options.retries,
+            retries=0 if options.retry_with is not None else options.retries,  # else the driver decides on each
             retry_delay=options.retry_delay,
+            retry_backoff=options.retry_backoff,
             retry_on=options.retry_on,
             timeout=options.timeout,
+            isolated=options.isolate == "process",
+            memory_limit=options.memory if options.isolate == "process" else None,
             shell=options.shell,
             env=dict(options.env),
             cwd=options.cwd,
             capture=capture if options.capture_stdio else None,
+            workdir=options.workdir,
+            root=capture,
         )
+
+    def with_options(self, options: TaskOptions) -> "Recipe":
+        """The same function, asked for with other `options`."""
+        return Recipe.of(self.function, self.kind, self.name, options, self.root)

@@ -15,6 +15,7 @@ from asyncflow.errors import (
     CommandError,
     DependencyFailureError,
     EngineClosedError,
+    ProcessDiedError,
     RefusedError,
     SerializationError,
     TaskExitError,
@@ -245,6 +246,15 @@ class BackendConformance(Harness):
         else:
             with pytest.raises(NotImplementedError, match="does not serve prompts"):
                 await answer
+
+    @in_engine()
+    async def test_an_isolated_function_has_a_process_of_its_own(self, flow: WorkflowEngine) -> None:
+        """Each call with ``isolate="process"`` has another process; one that dies fails its call, and no other."""
+        own = flow.function_task(isolate="process")(os.getpid)
+        dying = flow.function_task(isolate="process")(os._exit)(3)
+        assert len({os.getpid(), *await asyncio.gather(own(), own())}) == 3
+        with pytest.raises(ProcessDiedError, match="exited with 3"):
+            await dying
 
     # Options and states
 
