@@ -15,6 +15,7 @@ from blockbuster import BlockBuster
 
 import slurm as real_slurm
 from asyncflow import ConcurrentExecutionBackend, WorkflowEngine
+from gates import Notes
 
 #: Threads that distributed, dask and asyncio keep for the life of a process or loop.
 KEPT_THREADS = ("Dask-Offload", "Dask-Callback", "Dask-Default", "Profile", "AsyncProcess", "TCP-Executor", "asyncio_")
@@ -92,6 +93,8 @@ def no_blocking_call_on_the_users_loop() -> Iterator[BlockBuster]:
     for function in buster.functions.values():
         function.can_block_in("asyncflow/backends/dask/thread.py", "_run")
         function.can_block_in("asyncflow/loops.py", "run")
+        function.can_block_in("asyncflow/sources.py", "_source_of")  # once for each task that keeps its results
+    buster.functions["os.getcwd"].can_block_in("asyncflow/files.py", "__post_init__")  # it asks the kernel, no disk
     buster.activate()
     yield buster
     buster.deactivate()
@@ -143,6 +146,28 @@ async def any_flow(request):
     """An engine on every backend that runs bodies."""
     async with open_engine(request.param) as flow:
         yield flow
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """What bodies say when they begin."""
+    return Notes(tmp_path / "notes")
+
+
+@pytest.fixture
+def resumed(tmp_path):
+    """Begin the run ``campaign``, or go on with it, with an engine of any kind."""
+
+    def _resumed(kind="dask", **options):
+        return open_engine(kind, **{"resume": "campaign", "work_dir": tmp_path / "runs", **options})
+
+    return _resumed
+
+
+@pytest.fixture
+def results(tmp_path):
+    """The results of the run ``campaign``."""
+    return tmp_path / "runs" / "campaign" / "results"
 
 
 @pytest.fixture

@@ -311,10 +311,10 @@ async def test_the_log_tells_beginning_and_end(caplog):
 
 
 async def test_uid_and_work_dir(tmp_path, monkeypatch):
-    """The id and the place of captured output are the user's to choose; nothing is made until it is needed."""
+    """The id and the place of the run directory are the user's to choose; nothing is made that nobody asked for."""
     async with open_engine("threads", uid="campaign-7", work_dir=tmp_path / "runs") as flow:
         assert (flow.uid, flow.work_dir) == ("campaign-7", tmp_path / "runs")
-        assert not flow.work_dir.exists()
+        assert await asyncio.to_thread((tmp_path / "runs" / "campaign-7" / "run.yaml").exists)
         say = flow.executable_task(lambda: [sys.executable, "-c", "print(5)"], capture_stdio=True)
         path = await say()
         assert path.startswith(str(tmp_path / "runs" / "campaign-7"))
@@ -322,6 +322,7 @@ async def test_uid_and_work_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("ASYNCFLOW_WORK_DIR", str(tmp_path / "elsewhere"))
     async with open_engine("threads") as flow:
         assert flow.work_dir == tmp_path / "elsewhere"
+        assert not await asyncio.to_thread(flow.work_dir.exists)
 
 
 async def test_the_dashboard_answers_where_the_engine_says(thread_flow):

@@ -29,6 +29,11 @@ class Batch:
         """The value of the finished `node` is wanted."""
         self._turn(node.loop)[1].append(node)
 
+    def wake(self, node: Node) -> None:
+        """Flush at the end of the turn of the loop of `node`, whatever is in it."""
+        if not node.loop.is_closed():
+            self._turn(node.loop)
+
     def flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the turn of `loop` now."""
         with self._lock:

@@ -1,19 +1,21 @@
 """Calls registered, routed, settled and cancelled; the policy of one engine, with no thread and no I/O of its own."""
 
 import asyncio
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from asyncflow.arguments import Ref, replace
+from asyncflow.again import Again
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.batch import Batch
 from asyncflow.crossing import Crossing
-from asyncflow.endings import Endings, by_backend, dependency_error, follow, opened, running_loop
+from asyncflow.endings import Endings, by_backend, follow, opened, running_loop
 from asyncflow.errors import BackendNameError, EngineClosedError, NoEventLoopError, RefusedError
+from asyncflow.flight import Flight
 from asyncflow.futures import TaskFuture, is_here
-from asyncflow.held import Held
-from asyncflow.ledger import Ledger
+from asyncflow.identity import FunctionIdentity
+from asyncflow.keeping import Keeping
+from asyncflow.ledger import Ledger, task_name
+from asyncflow.links import Links
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import FunctionPickle
@@ -35,9 +37,20 @@ class Dispatch:
         The first is the default.
     blocks : ExecutionBackend
         Runs blocks, on the driver.
+    keeping : Keeping
+        The run directory and the results that are kept.
+    max_in_flight : int
+        How many calls may be at the backends at once; the others wait here.
     """
 
-    def __init__(self, uid: str, backends: Sequence[ExecutionBackend], blocks: ExecutionBackend) -> None:
+    def __init__(
+        self,
+        uid: str,
+        backends: Sequence[ExecutionBackend],
+        blocks: ExecutionBackend,
+        keeping: Keeping,
+        max_in_flight: int,
+    ) -> None:
         self.uid = uid
         self.backends = {backend.name: backend for backend in backends}
         self.default = backends[0]
@@ -45,10 +58,16 @@ class Dispatch:
         self.crossing = Crossing()
         self._blocks = blocks
         self._batch = Batch(self._flush)
-        self._endings = Endings(self.ledger, self._batch.want)
+        self._flight = Flight(max_in_flight, self._batch.wake)
+        self._endings = Endings(self.ledger, self._batch.want, self._flight.landed)
+        self._again = Again(self.ledger, self._endings, self._flight, self._batch, self._source, keeping.recognise)
+        self._links = Links(self, self._endings, self._ready)
+        self.keeping = keeping
+        self.ledger.events = keeping.events
         self.closed = False
+        self._held_back: set[Node] = set()
         for backend in (*backends, blocks):
-            backend.connect(uid, self.crossing.post)
+            backend.connect(uid, self.crossing.post, self.ledger.events.emit)
 
     # What a call is made of
 
@@ -61,6 +80,7 @@ class Dispatch:
         kwargs: dict[str, Any],
         block: Node | None,
         workflow_id: str | None,
+        code: FunctionIdentity | None = None,
     ) -> TaskFuture:
         """Register a call; what is wrong with this call alone comes out of its future."""
         backend = self._blocks if recipe.kind is Kind.BLOCK else self.backends.get(options.backend or self.default.name)
@@ -73,7 +93,11 @@ class Dispatch:
             if backend is None:
                 raise self._no_such_backend(options.backend)
             self._check_kind(node, backend)
-            self._register(node, args, kwargs, options.after)
+            before = self.keeping.before(node, code, args, kwargs)
+            if before is None:
+                self._links.make(node, args, kwargs)
+            else:
+                self._links.make_after(before, node)
         except Exception as error:
             self._endings.fail(node, error)
         return future
@@ -121,73 +145,57 @@ class Dispatch:
                 "does with create(backend=[..., it]) and route the task to it with backend='its name'"
             )
 
-    def _register(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], after: Any) -> None:
-        found: list[Any] = []
-
-        def exchange(awaitable: Any) -> Ref:
-            for index, known in enumerate(found):
-                if known is awaitable:
-                    return Ref(index)
-            found.append(awaitable)
-            return Ref(len(found) - 1)
-
-        node.args, node.kwargs = replace((args, kwargs), _is_awaitable, exchange)
-        found.extend(_as_awaitables(after))
-        if found:
-            self._link(node, found)
-        else:
-            self._ready(node)
-
-    def _link(self, node: Node, found: list[Any]) -> None:
-        """Make edges of what is on the same backend; hold the call while it waits for anything else."""
-        held = Held(node, self._ready, self._endings.fail_for)
-        for index, awaitable in enumerate(found):
-            if isinstance(awaitable, TaskFuture) and awaitable.node.owner is self:
-                self._link_call(held, index, awaitable)
-            else:
-                held.wait_for(index, awaitable)
-            if node.is_final:
-                return
-        held.seal()
-
-    def _link_call(self, held: Held, index: int, future: TaskFuture) -> None:
-        node = held.node
-        while future.node.alias is not None:
-            future = future.node.alias
-        upstream = future.node
-        if upstream.state is TaskState.FAILED:
-            self._endings.fail(node, dependency_error(node, upstream, upstream.error))
-        elif upstream.state is TaskState.CANCELLED:
-            self._endings.cancel_one(node)
-        else:
-            if not upstream.is_final:
-                node.upstream.append(upstream)
-                upstream.dependents.append(node)
-            is_sibling = upstream.backend is node.backend and upstream.kind is not Kind.BLOCK
-            if is_sibling and (upstream.is_ready or upstream.is_final):
-                held.edge(index, upstream)
-            elif not upstream.is_final and (upstream.kind is Kind.BLOCK or is_sibling):
-                held.wait_until_resolved(index, upstream, lambda i, _: self._link_call(held, i, future))
-            elif is_here(future):
-                held.value(index, asyncio.Future.result(future))
-            else:
-                held.wait_for(index, future)
-
     def _ready(self, node: Node) -> None:
         """All that `node` depends on is on its own backend."""
         try:
-            node.backend.prepare(node)
+            if node.code is not None:
+                self.keeping.identify(node)
+                if self.keeping.has(node):
+                    self._find(node)
+                    return
+                self._endings.depend(node, [self._source(each) for each in node.upstream])
         except Exception as error:
             self._endings.fail(node, error)
         else:
-            node.is_ready = True
-            self._batch.call(node)
-            node.resolve()  # dependents that wait for it go behind it
+            self._again.send(node)
+
+    # Results that an earlier run has kept
+
+    def _find(self, node: Node) -> None:
+        """`node` is done: its result is there, and is read when somebody needs it."""
+        assert node.ticket is not None
+        fallback, pickle = (node.args, node.kwargs, node.upstream), node.pickle
+        resolved, node.resolved = node.resolved, []  # who is told must see where the value is
+        self.ledger.events.emit("found", node.key, node.name, result=node.ticket.key)
+        self.ledger.close(node, TaskState.DONE)
+        node.fallback, node.pickle, node.ticket = fallback, pickle, node.ticket._replace(only_read=True)
+        node.resolved = resolved
+        node.resolve()
+        if node.awaited:
+            self.want(node)
+
+    def _source(self, node: Node) -> Node:
+        """The call that has the value of `node`: where that was found, one that reads it."""
+        while node.alias is not None:
+            node = node.alias.node
+        if not node.is_found:
+            return node
+        loop = running_loop() or node.loop
+        _, key = self.ledger.new_key(node.name)
+        reader = Node(node.number, key, node.recipe, node.pickle, self, loop, node.options)
+        reader.backend, reader.workflow_id = node.backend, node.workflow_id
+        reader.identity, reader.ticket, reader.known_by = node.identity, node.ticket, node.known_by
+        reader.fallback, node.fallback, node.pickle = node.fallback, None, None
+        node.alias = TaskFuture(reader)
+        self.ledger.open(reader)
+        self._again.send(reader)
+        return reader
 
     # What is handed to backends at the end of a turn
 
     def _flush(self, calls: list[Node], wants: list[Node]) -> None:
-        for backend, nodes in by_backend(node for node in calls if not node.is_final).items():
+        once = list(dict.fromkeys(reversed(calls)))[::-1]  # one that is sent again in the turn of its call counts last
+        for backend, nodes in by_backend(self._flight.admit(once)).items():
             self._hand_over(backend.submit, nodes)
         for backend, nodes in by_backend(wants).items():
             self._hand_over(backend.fetch, nodes)
@@ -207,6 +215,8 @@ class Dispatch:
 
     def want(self, node: Node) -> None:
         """Somebody is interested in the value of `node`."""
+        if node.is_found:
+            self._source(node)
         if node.alias is not None:
             follow(node.alias, node)
         elif node.state is TaskState.FAILED:
@@ -220,16 +230,26 @@ class Dispatch:
 
     def settle(self, node: Node, outcome: Outcome) -> None:
         """A backend says what came of `node`."""
+        if outcome.about not in {"", node.key} or node in self._held_back:
+            return  # of an attempt under an earlier key, or one that was taken back
         if node.is_final:
             self._endings.settle_late(node, outcome)
         elif outcome.state is TaskState.RUNNING:
             node.state = TaskState.RUNNING
+            self.ledger.events.emit("running", node.key, node.name)
+        elif outcome.state is TaskState.PENDING:
+            self.ledger.events.emit(key=node.key, name=node.name, **outcome.value)
         elif outcome.state is TaskState.DONE:
+            self.keeping.done(node)
             self._endings.succeed(node, outcome)
         elif outcome.state is TaskState.CANCELLED:
             self._endings.cancel_one(node)
-        elif outcome.origin in {"", node.key} or not self.ledger.is_open(outcome.origin):
-            self._endings.fail(node, opened(outcome.error))
+        elif outcome.origin in {"", node.key}:
+            error = opened(outcome.error)
+            if not self._again.take(node, error, is_lost=outcome.is_lost):
+                self._endings.fail(node, error)
+        elif not self.ledger.is_open(outcome.origin):  # it was done, was lost with its worker, and failed this time
+            self._endings.fail_for(node, opened(outcome.error), task_name(outcome.origin))
         # Otherwise a dependency failed, whose own message is on its way and will say so with the way to it.
 
     def cancel(self, node: Node, message: Any) -> None:
@@ -241,15 +261,28 @@ class Dispatch:
         for node in self.ledger.unfinished():
             self._endings.cancel_one(node)
 
+    # The end of the engine while calls run
 
-def _is_awaitable(value: Any) -> bool:
-    return asyncio.isfuture(value) or inspect.iscoroutine(value)
+    @property
+    def in_flight(self) -> int:
+        """How many calls are at the backends."""
+        return len(self._flight)
 
+    def hold_back(self) -> None:
+        """Let nothing begin any more: what is at a backend and has not begun is taken back, and stays pending."""
+        self._flight.ground()
+        pending = [node for node in self.ledger.unfinished() if node.state is TaskState.PENDING]
+        held = [node for node in pending if node in self._flight]
+        self._held_back.update(held)
+        for backend, nodes in by_backend(reversed(held)).items():
+            backend.cancel(nodes)
+        for node in held:
+            self._flight.landed(node)
 
-def _as_awaitables(after: Any) -> list[Any]:
-    if after is None or after == ():
-        return []
-    listed = [after] if _is_awaitable(after) else list(after)
-    if wrong := [each for each in listed if not _is_awaitable(each)]:
-        raise TypeError(f"option 'after' takes futures; got {wrong[0]!r}")
-    return listed
+    async def quiet(self) -> None:
+        """Wait until no call is at a backend."""
+        await self._flight.quiet()
+
+    def go_on(self) -> None:
+        """Let calls begin again."""
+        self._flight.ground(is_over=True)

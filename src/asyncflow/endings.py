@@ -27,22 +27,29 @@ class Endings:
         The books.
     fetch : callable
         Asks for the value of a call that is DONE and awaited.
+    landed : callable
+        Told of each call that ends.
     """
 
-    def __init__(self, ledger: Ledger, fetch: Callable[[Node], None]) -> None:
+    def __init__(self, ledger: Ledger, fetch: Callable[[Node], None], landed: Callable[[Node], object]) -> None:
         self._ledger = ledger
         self._fetch = fetch
+        self._landed = landed
 
     def succeed(self, node: Node, outcome: Outcome) -> None:
         """`node` is DONE, with or without its value."""
         if isinstance(outcome.value, TaskFuture) and node.kind is Kind.BLOCK:
             self._become(node, outcome.value)
             return
-        self._ledger.close(node, TaskState.DONE)
+        self._close(node, TaskState.DONE)
         if outcome.has_value:
             self._deliver(node, outcome.value)
         elif node.awaited:
             self._fetch(node)
+
+    def _close(self, node: Node, state: TaskState) -> None:
+        self._ledger.close(node, state)
+        self._landed(node)
 
     @staticmethod
     def _deliver(node: Node, value: Any) -> None:
@@ -86,9 +93,22 @@ class Endings:
                 block.way, block.cause = inner_node.way, inner_node.cause
                 self.fail(block, inner_node.error)
             else:
-                self._ledger.close(block, TaskState.DONE)
+                self._close(block, TaskState.DONE)
 
         finish()
+
+    def depend(self, node: Node, upstream: list[Node]) -> bool:
+        """Make `upstream` what `node` depends on; False where that ends it, as one of them came to nothing."""
+        linked = {each.number for each in node.upstream if not each.is_final}
+        node.upstream = upstream
+        for each in upstream:
+            if each.state is TaskState.FAILED:
+                self.fail(node, dependency_error(node, each, each.error))
+            elif each.state is TaskState.CANCELLED:
+                self.cancel_one(node)
+            elif not each.is_final and each.number not in linked:
+                each.dependents.append(node)
+        return not node.is_final
 
     def fail_for(self, node: Node, error: BaseException, name: str) -> None:
         """An awaitable called `name`, not a call of ours, raised `error`."""
@@ -106,7 +126,7 @@ class Endings:
                 continue
             dependents = sorted(current.dependents, key=lambda each: each.number)
             current.error = reason
-            self._ledger.close(current, TaskState.FAILED)
+            self._close(current, TaskState.FAILED)
             self._ledger.failed(current, reason)
             failed.append(current)
             self._tell_error(current, reason)
@@ -128,7 +148,7 @@ class Endings:
         """Cancel `node`, what depends on it, and for a block its members, to any depth."""
         doomed = self._doomed(node)
         for each in reversed(doomed):
-            self._ledger.close(each, TaskState.CANCELLED)
+            self._close(each, TaskState.CANCELLED)
             future = each.future()
             each.wanted = None
             if future is not None and each is not node:

@@ -7,7 +7,7 @@ import os
 import uuid
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.blocks import Block, BlockRunner
 from asyncflow.dispatch import Dispatch
-from asyncflow.opening import Config, Opening
+from asyncflow.keeping import Keeping
+from asyncflow.notice import current_notice
+from asyncflow.opening import Config, Opened, Opening, RunWish
 from asyncflow.options import parse_options, with_defaults
 from asyncflow.recipe import Kind
 from asyncflow.scopes import Scope, current_scope, entered
+from asyncflow.streams import OnError, Stream
 from asyncflow.tasks import Task
+from asyncflow.winding import Winding
 
 if TYPE_CHECKING:
-    from asyncflow.config import Settings
+    pass
 
 logger = logging.getLogger("asyncflow")
 
@@ -41,23 +45,25 @@ class WorkflowEngine:
     uid : str
         The id of this engine; two engines never share one unless told to.
     work_dir : Path
-        Where captured output goes, below ``work_dir/uid``; made when something asks for it.
+        Where run directories lie; that of this engine is ``work_dir/uid``, made when something asks for it.
     """
 
-    def __init__(
-        self, uid: str, work_dir: Path, backends: Sequence[ExecutionBackend], settings: "Settings", close_timeout: float
-    ) -> None:
-        self.uid = uid
-        self.work_dir = work_dir
-        self._close_timeout = close_timeout
-        self._defaults = settings.defaults
-        self._dispatch = Dispatch(uid, backends, BlockRunner(uid))
+    def __init__(self, opened: Opened) -> None:
+        self.uid = uid = opened.uid
+        self.work_dir = opened.work_dir
+        self._close_timeout = opened.close_timeout
+        self._defaults = opened.defaults
+        backends = opened.backends
+        self._dispatch = Dispatch(uid, backends, BlockRunner(uid), opened.keeping, opened.max_in_flight)
+        self._winding = Winding(self._dispatch)
+        if (notice := current_notice()) is not None:
+            notice.join(self._winding)
         self._closed: concurrent.futures.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
-        self._finalizer = weakref.finalize(self, _abandon, uid, list(backends))
+        self._finalizer = weakref.finalize(self, _abandon, uid, list(backends), opened.keeping)
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913 - each by name, and each with a default
         cls,
         config: Config | None = None,
         *,
@@ -65,6 +71,10 @@ class WorkflowEngine:
         dry_run: bool = False,
         uid: str | None = None,
         work_dir: str | os.PathLike[str] | None = None,
+        resume: str | None = None,
+        checkpoint: bool = False,
+        results: str | None = None,
+        max_in_flight: int = 10_000,
         close_timeout: float = 30.0,
     ) -> "Opening[WorkflowEngine]":
         """Create an engine: ``flow = await WorkflowEngine.create()`` or ``async with WorkflowEngine.create() as flow``.
@@ -80,9 +90,20 @@ class WorkflowEngine:
         dry_run : bool
             Run nothing, whatever backend is given; check everything that can be checked.
         uid : str, optional
-            The engine's id; made up by default.
+            The engine's id, which is also the name of its run; what ``asyncflow run`` says (``ASYNCFLOW_RUN_ID``), else
+            made up.
         work_dir : path, optional
-            Where captured output goes; ``ASYNCFLOW_WORK_DIR``, else ``asyncflow-runs``.
+            Where run directories lie; ``ASYNCFLOW_WORK_DIR``, else ``asyncflow-runs``. Given here, the engine makes its
+            own at once, else when something asks for it: a task with ``checkpoint=True``, captured output.
+        resume : str, optional
+            The name of a run to go on with, which is begun where it does not exist; what ``asyncflow run --resume``
+            says (``ASYNCFLOW_RESUME``) by default. What its checkpointed tasks finished is not done again.
+        checkpoint : bool
+            Keep the results of all tasks that do not say otherwise.
+        results : str, optional
+            A directory or fsspec URL (``s3://bucket/run``) for kept results; below the run directory by default.
+        max_in_flight : int
+            How many calls are at the backends at once; more wait in this process, in order.
         close_timeout : float
             Seconds that `shutdown` may take to close the backends.
 
@@ -94,8 +115,11 @@ class WorkflowEngine:
             When two backends have one name.
         StartError
             When a cluster does not come up.
+        RunDirectoryError
+            When the run exists and is not to be resumed, is another driver's, or is damaged.
         """
-        return Opening(cls, config, backend, dry_run, uid, work_dir, close_timeout)
+        wish = RunWish(uid, work_dir, resume, checkpoint=checkpoint, results=results)
+        return Opening(cls, config, backend, dry_run, wish, max_in_flight, close_timeout)
 
     @property
     def backend(self) -> ExecutionBackend:
@@ -106,6 +130,12 @@ class WorkflowEngine:
     def backends(self) -> dict[str, ExecutionBackend]:
         """All backends by name."""
         return dict(self._dispatch.backends)
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The run directory; None where nothing has asked for one."""
+        run = self._dispatch.keeping.run
+        return run.path if run is not None else None
 
     @property
     def dashboard_link(self) -> str | None:
@@ -159,6 +189,33 @@ class WorkflowEngine:
 
         return make if function is None else make(function)
 
+    def map(
+        self,
+        task: Task | Block,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        window: int = 1000,
+        ordered: bool = False,
+        on_error: OnError = "raise",
+    ) -> Stream:
+        """Call `task` on each of any number of items: ``async for result in flow.map(task, items): ...``.
+
+        Items are taken as calls end, so that neither a long list nor an endless generator fills memory.
+
+        Parameters
+        ----------
+        items : iterable or async iterable
+            One argument of a call each; futures are welcome.
+        window : int
+            How many calls are alive at once, results that nobody has taken yet included.
+        ordered : bool
+            Whether results come in the order of the items, rather than as they end.
+        on_error : {"raise", "yield", "skip"}
+            What becomes of the error of one call: raised, which cancels the rest; handed out in place of a result; or
+            left out.
+        """
+        return Stream(task, items, window=window, ordered=ordered, on_error=on_error)
+
     @asynccontextmanager
     async def workflow_scope(self, workflow_id: str | None = None) -> AsyncIterator[str]:
         """Give the calls made inside one workflow id, ``wf-…`` by default; ``async with flow.workflow_scope() as wid``.
@@ -174,14 +231,20 @@ class WorkflowEngine:
         """Wait until every call has come to an end, whatever end."""
         await self._dispatch.ledger.drained()
 
-    async def shutdown(self) -> None:
+    async def shutdown(self, grace: float = 0.0) -> None:
         """Cancel what is unfinished and close everything the engine opened, and nothing it was given.
 
         Safe to call again, and twice at once; bounded by ``close_timeout`` for each part; never blocks the loop.
+
+        Parameters
+        ----------
+        grace : float
+            Seconds that calls which run get to end, so that results with ``checkpoint=True`` are kept. No other
+            begins; those that wait are cancelled afterwards.
         """
         if self._closed is None:
             self._closed = concurrent.futures.Future()
-            self._closer = asyncio.get_running_loop().create_task(self._close(self._closed))
+            self._closer = asyncio.get_running_loop().create_task(self._close(self._closed, grace))
         # Shielded: whoever is cancelled while waiting does not leave the cluster half closed.
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
@@ -212,9 +275,11 @@ class WorkflowEngine:
 
         return make if function is None else make(function)
 
-    async def _close(self, closed: "concurrent.futures.Future[None]") -> None:
+    async def _close(self, closed: "concurrent.futures.Future[None]", grace: float) -> None:
         logger.info("Shutdown is triggered, terminating the resources gracefully")
         self._finalizer.detach()
+        if grace > 0:
+            await self._winding.wind_down(grace)
         self._dispatch.closed = True
         try:
             self._dispatch.cancel_all()
@@ -226,6 +291,7 @@ class WorkflowEngine:
             self._dispatch.ledger.report()
             closing = [self._close_backend(backend) for backend in self._dispatch.backends.values()]
             await asyncio.gather(*closing)
+            await asyncio.to_thread(self._dispatch.keeping.close)
             closed.set_result(None)
 
     async def _close_backend(self, backend: ExecutionBackend) -> None:
@@ -238,7 +304,7 @@ class WorkflowEngine:
             logger.exception("backend %r did not close cleanly", backend.name)
 
 
-def _abandon(uid: str, backends: list[ExecutionBackend]) -> None:
+def _abandon(uid: str, backends: list[ExecutionBackend], keeping: Keeping) -> None:
     warnings.warn(
         f"engine {uid} was left open; use `async with WorkflowEngine.create() as flow` or `await flow.shutdown()`",
         ResourceWarning,
@@ -246,3 +312,4 @@ def _abandon(uid: str, backends: list[ExecutionBackend]) -> None:
     )
     for backend in backends:
         backend.abandon()
+    keeping.close()

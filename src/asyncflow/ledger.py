@@ -5,19 +5,28 @@ import itertools
 import logging
 import uuid
 
+from asyncflow.events import Events
 from asyncflow.failures import told
 from asyncflow.node import Node
 from asyncflow.states import TaskState
 
 logger = logging.getLogger("asyncflow")
 
+_MAX_TOLD = 1000  # characters of an error in an event
 _MAX_UNSEEN = 1000  # enough to read; a campaign of a million failures must not fill memory
 
 
 class Ledger:
-    """Numbers calls, knows the unfinished ones, and remembers failures until somebody asks for them."""
+    """Numbers calls, knows the unfinished ones, and remembers failures until somebody asks for them.
+
+    Attributes
+    ----------
+    events : Events
+        Where calls that begin and end are told.
+    """
 
     def __init__(self) -> None:
+        self.events = Events()
         # Not the engine's id: users choose that, and on a scheduler that two engines share equal keys are one task.
         self._stem = uuid.uuid4().hex[:10]
         self._numbers = itertools.count(1)
@@ -34,10 +43,20 @@ class Ledger:
     def open(self, node: Node) -> None:
         """`node` is a new call."""
         self._unfinished[node.key] = node
+        self.events.emit("called", node.key, node.name)
+
+    def rename(self, node: Node) -> None:
+        """Give the unfinished `node` a new key, under which it is sent again."""
+        del self._unfinished[node.key]
+        _, node.key = self.new_key(node.name)
+        self._unfinished[node.key] = node
 
     def close(self, node: Node, state: TaskState) -> None:
         """`node` has come to its final `state`."""
         self._unfinished.pop(node.key, None)
+        if self.events.listeners:
+            facts = {"error": told(node.error)[:_MAX_TOLD]} if node.error is not None else {}
+            self.events.emit(state.lower(), node.key, node.name, **facts)
         node.finish(state)
         if not self._unfinished:
             self._wake()
@@ -90,6 +109,11 @@ class Ledger:
             loop = waiter.get_loop()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_release, waiter)
+
+
+def task_name(key: str) -> str:
+    """The name of the task whose call has `key`."""
+    return key.rpartition("-")[0] or key
 
 
 def _release(waiter: "asyncio.Future[None]") -> None:

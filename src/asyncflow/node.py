@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from asyncflow.errors import CheckpointError
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import FunctionPickle
 from asyncflow.recipe import Kind, Recipe
@@ -12,6 +13,8 @@ from asyncflow.states import FINAL, TaskState
 
 if TYPE_CHECKING:
     from asyncflow.futures import TaskFuture
+    from asyncflow.identity import FunctionIdentity, Identity
+    from asyncflow.keep import Ticket
 
 
 class Outcome(NamedTuple):
@@ -20,13 +23,19 @@ class Outcome(NamedTuple):
     Attributes
     ----------
     state : TaskState
-        RUNNING, DONE, FAILED or CANCELLED.
+        RUNNING, DONE, FAILED or CANCELLED; PENDING where an attempt came to nothing and another follows.
     value : object
-        The value, where `has_value`; a DONE without one means that it can be fetched.
+        The value, where `has_value`; a DONE without one means that it can be fetched. Of a PENDING the facts for the
+        event, ``kind`` among them.
     error : BaseException or None
         What the call failed with.
     origin : str
         The key of the call that failed by itself; another call's where a dependency failed.
+    is_lost : bool
+        Whether a failed call was lost with its workers, and how often has not been held against its options yet.
+    about : str
+        The key that this is about, where a call that was sent again may be spoken of under its earlier one; empty
+        where that cannot be.
     """
 
     state: TaskState
@@ -34,6 +43,8 @@ class Outcome(NamedTuple):
     has_value: bool = False
     error: BaseException | None = None
     origin: str = ""
+    is_lost: bool = False
+    about: str = ""
 
 
 class Owner(Protocol):
@@ -64,14 +75,20 @@ class Node:
         "backend",
         "block",
         "cause",
+        "code",
         "dependents",
         "error",
+        "failed_before",
+        "fallback",
         "future",
+        "identity",
         "is_ready",
         "key",
         "kind",
+        "known_by",
         "kwargs",
         "loop",
+        "lost_before",
         "name",
         "number",
         "options",
@@ -82,6 +99,7 @@ class Node:
         "remote",
         "resolved",
         "state",
+        "ticket",
         "upstream",
         "value",
         "wanted",
@@ -119,6 +137,13 @@ class Node:
         self.block: Node | None = None  #: the block it was called in
         self.workflow_id: str | None = None
         self.packed: Any = None  #: what the backend made of function and arguments
+        self.code: dict[str, str] | CheckpointError | None = None  #: what its function is, where results are kept
+        self.fallback: tuple[tuple[Any, ...], dict[str, Any], list[Node]] | None = None  #: see `is_found`
+        self.identity: Identity | CheckpointError | None = None  #: what it is, where results are kept
+        self.known_by: FunctionIdentity | None = None  #: tells what its function is, where results are kept
+        self.ticket: Ticket | None = None  #: where its result is kept
+        self.failed_before = 0  #: how often it failed and was sent again with other options
+        self.lost_before = 0  #: how often it was sent again after its worker was lost
         self.remote: Any = None  #: the backend's handle; letting go of it releases the value
         self.value: Any = None  #: the value, where the backend keeps values in this process
         self.alias: TaskFuture | None = None  #: the future that a block returned
@@ -138,11 +163,21 @@ class Node:
         """Whether nothing more will happen to it."""
         return self.state in FINAL
 
+    @property
+    def is_found(self) -> bool:
+        """Whether its result was kept by an earlier run, and nobody has needed it yet.
+
+        Its `fallback` then is what it would have been sent with: arguments and upstream, for a result that turns out
+        to be damaged.
+        """
+        return self.fallback is not None and self.state is TaskState.DONE
+
     def finish(self, state: TaskState) -> None:
         """Enter a final state and let go of what only unfinished calls need."""
         self.state = state
         self.upstream, self.dependents = [], []
         self.args, self.kwargs, self.packed, self.pickle, self.block = (), {}, None, None, None
+        self.fallback = self.code = None
         self.resolve()
 
     def resolve(self) -> None:

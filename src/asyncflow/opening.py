@@ -6,6 +6,8 @@ import uuid
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -14,9 +16,77 @@ from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.noop import NoopExecutionBackend
 from asyncflow.config import Settings, environment_config, load_settings
 from asyncflow.errors import BackendNameError
+from asyncflow.keeping import Keeping
+from asyncflow.options import TaskOptions
+from asyncflow.runs import Run, driven_here
 
 Config = str | os.PathLike[str] | Mapping[str, Any]
 E = TypeVar("E", bound=AbstractAsyncContextManager[Any])
+
+
+class RunWish:
+    """Which run an engine is to have, by its arguments and by what the command line says.
+
+    Parameters
+    ----------
+    uid, work_dir, resume, checkpoint, results
+        As `WorkflowEngine.create` takes them.
+    environ : mapping
+        Where ``ASYNCFLOW_WORK_DIR``, ``…_RUN_ID``, ``…_RESUME`` and ``…_RESULTS`` are looked for.
+
+    Attributes
+    ----------
+    is_asked : bool
+        Whether the run is begun with the engine; otherwise something else may ask for it.
+    """
+
+    def __init__(
+        self,
+        uid: str | None,
+        work_dir: str | os.PathLike[str] | None,
+        resume: str | None,
+        *,
+        checkpoint: bool,
+        results: str | None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        named, resumed = environ.get("ASYNCFLOW_RUN_ID"), environ.get("ASYNCFLOW_RESUME")
+        self.work_dir = Path(work_dir or environ.get("ASYNCFLOW_WORK_DIR") or "asyncflow-runs")
+        self.is_resumed = bool(resume or resumed)
+        self.is_given = not (resume or uid) and bool(resumed or named)
+        self.name = resume or uid or resumed or named or f"asyncflow-{uuid.uuid4().hex[:12]}"
+        self.is_asked = bool(work_dir or self.is_resumed or named or checkpoint)
+        self.checkpoint = checkpoint
+        self.results = results or environ.get("ASYNCFLOW_RESULTS") or None
+
+    def settle(self) -> None:
+        """Make the path absolute, for workers that run elsewhere; blocks.
+
+        Where an earlier engine of this process has the name that the command line gave, choose another.
+        """
+        self.work_dir = self.work_dir.expanduser().absolute()
+        if self.is_given:
+            stem, number = self.name, 1
+            while driven_here(self.work_dir / self.name):
+                number += 1
+                self.name = f"{stem}-{number}"
+
+    def begin(self, config: Mapping[str, Any]) -> Run:
+        """Make or open it; blocks."""
+        return Run.begin(self.work_dir, self.name, resume=self.is_resumed, config=config, results=self.results)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What an engine is made of."""
+
+    uid: str
+    work_dir: Path
+    backends: list[ExecutionBackend]
+    defaults: Mapping[str, Any]
+    keeping: Keeping
+    max_in_flight: int
+    close_timeout: float
 
 
 class Opening(Generic[E]):
@@ -24,20 +94,22 @@ class Opening(Generic[E]):
 
     def __init__(
         self,
-        make: "Callable[[str, Path, list[ExecutionBackend], Settings, float], E]",
+        make: "Callable[[Opened], E]",
         config: Config | None,
         backend: ExecutionBackend | Sequence[ExecutionBackend] | None,
         dry_run: bool,
-        uid: str | None,
-        work_dir: str | os.PathLike[str] | None,
+        wish: RunWish,
+        max_in_flight: int,
         close_timeout: float,
     ) -> None:
         self._make = make
         self._config = config
         self._backend = backend
         self._dry_run = dry_run
-        self._uid = uid or f"asyncflow-{uuid.uuid4().hex[:12]}"
-        self._work_dir = Path(work_dir or os.environ.get("ASYNCFLOW_WORK_DIR") or "asyncflow-runs")
+        self._wish = wish
+        if max_in_flight < 1:
+            raise ValueError(f"max_in_flight must be at least 1, not {max_in_flight}")
+        self._max_in_flight = max_in_flight
         self._close_timeout = close_timeout
         self._made: E | None = None
 
@@ -67,21 +139,29 @@ class Opening(Generic[E]):
                 stacklevel=3,
             )
             config = None
-        settings, backends = await asyncio.to_thread(self._prepare, config)  # reads files, and may have dask to import
+        opened = await asyncio.to_thread(self._prepare, config)  # reads files, and may have dask to import
         started: list[ExecutionBackend] = []
         try:
-            for backend in backends:
+            for backend in opened.backends:
                 started.append(backend)
                 await backend
         except BaseException:
             for backend in started:
                 await backend.close(self._close_timeout)
+            await asyncio.to_thread(opened.keeping.close)
             raise
-        return self._make(self._uid, self._work_dir, backends, settings, self._close_timeout)
+        return self._make(opened)
 
-    def _prepare(self, config: Config | None) -> tuple["Settings", list[ExecutionBackend]]:
-        settings = load_settings(config)
-        return settings, self._backends(settings)
+    def _prepare(self, config: Config | None) -> Opened:
+        settings, wish = load_settings(config), self._wish
+        backends = self._backends(settings)
+        defaults = {"checkpoint": True, **settings.defaults} if wish.checkpoint else settings.defaults
+        wish.settle()
+        keeping = Keeping(partial(wish.begin, settings.as_data()), is_dry=self._dry_run)
+        keeping.is_wanted = bool(defaults.get("checkpoint"))
+        if (wish.is_asked or keeping.is_wanted) and not self._dry_run:
+            keeping.begin()
+        return Opened(wish.name, wish.work_dir, backends, defaults, keeping, self._max_in_flight, self._close_timeout)
 
     def _backends(self, settings: "Settings") -> list[ExecutionBackend]:
         if self._backend is None:
@@ -101,5 +181,7 @@ class Opening(Generic[E]):
                 tuple(names),
             )
         if self._dry_run:
+            for backend in backends:
+                backend.refusal(TaskOptions())  # which reads what it must from disks here, and not at the first call
             return [NoopExecutionBackend(backend.name, backend.refusal) for backend in backends]
         return backends

@@ -8,6 +8,7 @@ from typing import Any, Self
 from asyncflow.call import Inline, is_inside
 from asyncflow.dispatch import Dispatch
 from asyncflow.futures import TaskFuture
+from asyncflow.identity import FunctionIdentity
 from asyncflow.options import TaskOptions, parse_options
 from asyncflow.pickles import FunctionPickle
 from asyncflow.recipe import Kind, Recipe
@@ -50,6 +51,8 @@ class Task:
         self._capture = capture
         self._recipe = Recipe.of(function, kind, self.name, options, capture)
         self._pickle = FunctionPickle(function, lambda: self._recipe)
+        self._code = FunctionIdentity(function, options.version, self.name)
+        dispatch.keeping.is_wanted |= options.checkpoint
         self._call_time = _call_time_options(function)
 
     @property
@@ -97,7 +100,9 @@ class Task:
             self._admitted = True
         scope = current_scope(self._dispatch.uid)
         workflow_id = self._options.workflow_id or scope.workflow_id
-        return self._dispatch.call(self._recipe, self._pickle, self._options, args, kwargs, scope.block, workflow_id)
+        return self._dispatch.call(
+            self._recipe, self._pickle, self._options, args, kwargs, scope.block, workflow_id, self._code
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the plain function (a command as what runs it on the spot)."""

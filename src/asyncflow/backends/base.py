@@ -10,6 +10,9 @@ from asyncflow.options import TaskOptions
 
 Post = Callable[[Iterable[tuple[Node, Outcome]]], None]
 
+#: Takes an event: kind, key, name, and facts by name; from any thread.
+Tell = Callable[..., object]
+
 
 class ExecutionBackend(ABC):
     """Runs batches of calls.
@@ -31,6 +34,7 @@ class ExecutionBackend(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.post: Post = _unconnected
+        self.tell: Tell = _nobody
         self._started = False
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -47,9 +51,10 @@ class ExecutionBackend(ABC):
         """Close."""
         await self.close()
 
-    def connect(self, uid: str, post: Post) -> None:
-        """The engine `uid` will submit; it wants outcomes through `post`."""
+    def connect(self, uid: str, post: Post, tell: Tell | None = None) -> None:
+        """The engine `uid` will submit; it wants outcomes through `post`, and what else is worth a record by `tell`."""
         self.post = post
+        self.tell = tell or _nobody
 
     async def start(self) -> None:
         """Open what calls need.
@@ -67,6 +72,13 @@ class ExecutionBackend(ABC):
         ------
         SerializationError
             When function or arguments cannot travel; the call fails, and no other.
+        """
+
+    def prepare_again(self, node: Node) -> None:
+        """Make ready to be sent once more a call that was sent before, and cancelled here.
+
+        Function and arguments are as they were; options, recipe and the keys of upstream calls may have changed. By
+        default nothing has to be done.
         """
 
     @abstractmethod
@@ -106,6 +118,10 @@ class ExecutionBackend(ABC):
             await self.start()
             self._started = True
         return self
+
+
+def _nobody(kind: str, key: str, name: str, **facts: Any) -> None:
+    """Nobody listens."""
 
 
 def _unconnected(outcomes: Iterable[tuple[Node, Outcome]]) -> None:

@@ -15,6 +15,7 @@ from asyncflow.backends.ready import ReadyQueue, Work
 from asyncflow.call import RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.errors import WorkerLostError, with_cause
 from asyncflow.failures import carried
+from asyncflow.keep import Ticket
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import dump_whole
@@ -50,7 +51,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._by_process = isinstance(executor, ProcessPoolExecutor)
         super().__init__(name or ("processes" if self._by_process else "threads"))
         self._executor: Executor | None = executor
-        self._helpers: ThreadPoolExecutor | None = None  # commands of a process pool: processes of their own anyway
+        self._helpers: ThreadPoolExecutor | None = None  # of a process pool: for what has processes of its own anyway
         self._cores: int = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
         self._queue = ReadyQueue(self._cores)
         self._site = Site(self._cores)
@@ -72,10 +73,15 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     def prepare(self, node: Node) -> None:
         """For a process pool, check at the call that function and arguments can travel."""
-        if self._by_process and node.kind is Kind.FUNCTION and node.pickle is not None:
+        if self._goes_by_process(node) and node.pickle is not None:
             node.packed = node.pickle.data(), dump_whole(node.recipe.function, node.args, node.kwargs)
         else:
             node.packed = node.args, node.kwargs
+
+    def prepare_again(self, node: Node) -> None:
+        """Of what is packed, the recipe may be another one."""
+        if self._goes_by_process(node) and node.pickle is not None:
+            node.packed = node.pickle.data(), node.packed[1]
 
     def submit(self, nodes: Sequence[Node]) -> None:
         """Queue the calls whose inputs are there, remember the others."""
@@ -83,7 +89,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._launch()
 
     def cancel(self, nodes: Sequence[Node]) -> None:
-        """Never begin what is queued; stop commands and coroutines that run; drop the rest's results."""
+        """Never begin what is queued; stop processes and coroutines that run; drop the rest's results."""
         for node in nodes:
             work: Work | None = node.remote
             if work is not None:
@@ -119,6 +125,10 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         if self._helpers is not None:
             self._helpers.shutdown(wait=True)
 
+    def _goes_by_process(self, node: Node) -> bool:
+        # What gets a process of its own anyway is started from here, where it can be killed.
+        return self._by_process and node.kind is Kind.FUNCTION and not node.recipe.isolated
+
     async def _idle(self, timeout: float) -> bool:  # noqa: ASYNC109 - bounds the whole, threads included
         loop = asyncio.get_running_loop()
         idle = asyncio.Event()
@@ -149,7 +159,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             raise RuntimeError("the backend is closed")
         if not self._by_process:
             self._executor.submit(self._run_here, [work])
-        elif work.node.kind is not Kind.FUNCTION:
+        elif not self._goes_by_process(work.node):
             if self._helpers is None:
                 self._helpers = ThreadPoolExecutor(self._cores, thread_name_prefix="asyncflow-commands")
             self._helpers.submit(self._run_here, [work])
@@ -166,14 +176,17 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             try:
                 args, kwargs = work.arguments
                 args, kwargs = fill(args, kwargs, [each.value for each in work.inputs])
-                value = attempt(recipe, node.key, args, kwargs, self._site, work.stop, work.failed_before)
+                value = attempt(recipe, node.key, args, kwargs, self._site, work.stop, work.failed_before, work.ticket)
             except RetryLater as later:
-                self._retry(work, later.delay)
+                self._retry(work, later)
             except BaseException as error:
                 self._complete(work, Outcome(TaskState.FAILED, error=carried(error, recipe.name), origin=node.key))
             else:
                 self._complete(work, Outcome(TaskState.DONE, value, has_value=True))
             del node, recipe
+            if self._by_process:  # the next may be a function, which belongs in a process
+                self._launch()
+                return
             work = self._queue.take()
 
     def _run_there(self, work: Work) -> None:
@@ -181,7 +194,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         recipe, arguments = work.arguments
         values = [each.value for each in work.inputs]
         assert self._executor is not None
-        future = self._executor.submit(_run_in_process, recipe, arguments, values, node.key, work.failed_before)
+        future = self._executor.submit(
+            _run_in_process, recipe, arguments, values, node.key, work.failed_before, work.ticket
+        )
         self.post([(node, Outcome(TaskState.RUNNING))])
         future.add_done_callback(partial(self._came_back, work))
 
@@ -191,7 +206,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         if error is None:
             self._complete(work, Outcome(TaskState.DONE, future.result(), has_value=True))
         elif isinstance(error, RetryLater):
-            self._retry(work, error.delay)
+            self._retry(work, error)
         elif isinstance(error, (BrokenExecutor, asyncio.CancelledError)):
             text = f"a process of backend {self.name!r} died while task {node.name!r} ran or waited: {error}"
             lost = with_cause(WorkerLostError(text), error)
@@ -200,8 +215,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             self._complete(work, Outcome(TaskState.FAILED, error=error, origin=node.key))
         self._launch()
 
-    def _retry(self, work: Work, delay: float) -> None:
-        """Queue the next attempt, `delay` seconds from now; the wait holds no worker."""
+    def _retry(self, work: Work, later: RetryLater) -> None:
+        """Queue the next attempt, after its delay; the wait holds no worker."""
+        self.post([(work.node, Outcome(TaskState.PENDING, later.facts()))])
         work.failed_before += 1
         self._queue.give_back(work)
 
@@ -211,7 +227,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             self._queue.add_again(work)
             self._launch()
 
-        timer = threading.Timer(delay, again)
+        timer = threading.Timer(later.delay, again)
         timer.daemon = True
         with self._lock:
             self._timers.add(timer)
@@ -227,14 +243,16 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             self._launch()
 
 
-def _run_in_process(recipe: bytes, arguments: bytes, values: list[Any], key: str, failed_before: int) -> Any:
+def _run_in_process(
+    recipe: bytes, arguments: bytes, values: list[Any], key: str, failed_before: int, ticket: Ticket | None
+) -> Any:
     opened: Recipe | None = None
     site = Site(cores=os.cpu_count() or 1)
     try:
         opened, args, kwargs = open_call(recipe, arguments, values)
-        return attempt(opened, key, args, kwargs, site, Stop(), failed_before)
+        return attempt(opened, key, args, kwargs, site, Stop(), failed_before, ticket)
     except RetryLater as later:
-        failure: Exception = RetryLater(later.delay)
+        failure: Exception = RetryLater(later.delay, later.attempt, later.reason)
     except BaseException as error:
         failure = failure_of(error, key, opened.name if opened is not None else key)
     finally:

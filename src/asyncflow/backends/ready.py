@@ -23,12 +23,14 @@ class Work:
         "missing",
         "node",
         "stop",
+        "ticket",
         "value",
     )
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.arguments: Any = node.packed  # its own hold: cancelling clears the node's, perhaps as the body begins
+        self.ticket = node.ticket
         self.cores = node.recipe.cores
         self.inputs: list[Work] = []
         self.dependents: list[Work] = []

@@ -13,7 +13,7 @@ from asyncflow import clusters
 from asyncflow.arguments import Ref
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.dask.connection import Connection
-from asyncflow.backends.dask.graph import Packed, needs_of
+from asyncflow.backends.dask.graph import Needs, Packed, needs_of
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.config import Settings, load_settings
 from asyncflow.endings import running_loop
@@ -110,23 +110,33 @@ class DaskExecutionBackend(ExecutionBackend):
     def prepare(self, node: Node) -> None:
         """Pickle function and arguments now, as they are."""
         assert node.pickle is not None
-        self._count_cores = self._count_cores or node.options.cores > 1
         first = len(node.upstream)
         recipe = node.pickle.data()
         arguments, pieces = dump_arguments(
             node.recipe.function, node.args, node.kwargs, lambda index: Ref(first + index)
         )
-        pool = route(self._resolved.pools, node.options) if self._foreign is None else None
-        needs = needs_of(node.options, count_cores=self._count_cores, pool=pool)
-        node.packed = Packed(recipe, arguments, pieces, [each.key for each in node.upstream], needs)
+        node.packed = Packed(
+            recipe, arguments, pieces, [each.key for each in node.upstream], self._needs(node), node.ticket
+        )
         node.args, node.kwargs = (), {}
+
+    def prepare_again(self, node: Node) -> None:
+        """The bytes of the arguments are still true; upstream calls may have other keys."""
+        assert node.pickle is not None
+        upstream = [each.key for each in node.upstream]
+        node.packed = node.packed._replace(recipe=node.pickle.data(), upstream=upstream, needs=self._needs(node))
+
+    def _needs(self, node: Node) -> Needs:
+        self._count_cores = self._count_cores or node.options.cores > 1
+        pool = route(self._resolved.pools, node.options) if self._foreign is None else None
+        return needs_of(node.options, count_cores=self._count_cores, pool=pool)
 
     def submit(self, nodes: Sequence[Node]) -> None:
         """Send the calls as one graph."""
         assert self._thread is not None
         assert self._connection is not None
-        # Taken along now: cancelling on this thread clears it while the other makes the graph.
-        self._thread.call(self._connection.send, [(node, node.packed) for node in nodes])
+        # Taken along now: this thread may clear or change them while the other makes the graph.
+        self._thread.call(self._connection.send, [(node, node.key, node.packed) for node in nodes])
 
     def cancel(self, nodes: Sequence[Node]) -> None:
         """Let go of the keys; the workers stop what runs under them."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dask
@@ -17,7 +18,9 @@ from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.backends.dask.watch import Watch
 from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, StartError, WorkerLostError, with_cause
+from asyncflow.ledger import task_name
 from asyncflow.node import Node, Outcome
+from asyncflow.queues.losses import Losses
 from asyncflow.queues.scheduler import tune_stream
 from asyncflow.queues.target import Target
 from asyncflow.states import TaskState
@@ -48,8 +51,8 @@ class Connection:
         self._plugin = ""  # named after the client, when there is one
         self._client: Any = None
         self._settled: list[tuple[Node, Outcome]] = []
-        self._finished: list[Node] = []
-        self._to_resend: list[tuple[Node, Packed]] = []
+        self._finished: list[tuple[Node, str]] = []
+        self._to_resend: list[tuple[Node, str, Packed]] = []
         self._pieces: weakref.WeakValueDictionary[str, Future] = weakref.WeakValueDictionary()
         self._lost: SchedulerLostError | None = None
         self._closing = False
@@ -83,6 +86,8 @@ class Connection:
         self.dashboard_link = self._find_dashboard()
         self._plugin = f"asyncflow-{self._client.id}"
         self._client.subscribe_topic(self._plugin, self._on_event)
+        if target.is_ours:
+            self._client.subscribe_topic(Losses.name, self._on_loss)
         plugin = SitePlugin(self._plugin, paths, is_ours=target.is_ours)
         try:
             await self._client.register_plugin(plugin, name=self._plugin)
@@ -111,25 +116,26 @@ class Connection:
                 logger.warning("the plugin of this engine stays on the workers of %s: %s", self._target.address, error)
         await self._client.close()
 
-    def send(self, calls: Sequence[tuple[Node, Packed]]) -> None:
-        """Send `calls` as one graph."""
-        alive = [(node, packed) for node, packed in calls if not node.is_final]
+    def send(self, calls: Sequence[tuple[Node, str, Packed]]) -> None:
+        """Send `calls` as one graph, each under its key; one that has another by now was taken back."""
+        alive = [call for call in calls if not call[0].is_final and call[0].key == call[1]]
         if self._lost is not None or self._client.status in {"closed", "closing"}:
             lost = self._lost or self._scheduler_lost()
-            self._backend.post([(node, Outcome(TaskState.FAILED, error=lost)) for node, _ in alive])
+            self._backend.post([(node, Outcome(TaskState.FAILED, error=lost)) for node, *_ in alive])
         elif alive:
             try:
                 self._send(alive)
             except Exception as error:
                 logger.debug("a graph of %d calls could not be sent", len(alive), exc_info=True)
-                self._backend.post([(node, Outcome(TaskState.FAILED, error=error)) for node, _ in alive])
+                failed = partial(Outcome, TaskState.FAILED, error=error)
+                self._backend.post([(node, failed(about=key)) for node, key, _ in alive])
 
-    def _send(self, calls: Sequence[tuple[Node, Packed]]) -> None:
-        wanted = {piece.key: piece for _, packed in calls for piece in packed.pieces}
+    def _send(self, calls: Sequence[tuple[Node, str, Packed]]) -> None:
+        wanted = {piece.key: piece for *_, packed in calls for piece in packed.pieces}
         pieces = {key: piece for key, piece in wanted.items() if key not in self._pieces}
-        watches = [(self._watch(node), packed) for node, packed in calls]
-        graph = build_graph({node.key: packed for node, packed in calls}, self._plugin, pieces)
-        keys = [*pieces, *(node.key for node, _ in calls)]
+        watches = [(self._watch(node, key), packed) for node, key, packed in calls]
+        graph = build_graph({key: packed for _, key, packed in calls}, self._plugin, pieces)
+        keys = [*pieces, *(key for _, key, _ in calls)]
         futures = self._get(graph, keys, sum(len(piece.data) for piece in pieces.values()))
         self._pieces.update(zip(pieces, futures, strict=False))
         for watch, packed in watches:
@@ -146,17 +152,17 @@ class Connection:
 
     def handle(self, node: Node) -> Any:
         """The `distributed.Future` of `node`; from any thread."""
-        self._watch(node)
+        self._watch(node, node.key)
         return node.remote
 
-    def _watch(self, node: Node) -> Watch | None:
-        """The client's record of `node`, made with its future where there is none yet."""
+    def _watch(self, node: Node, key: str) -> Watch | None:
+        """The client's record of `node` under `key`, made with its future where there is none yet."""
         client = self._client
         with client._refcount_lock:  # noqa: SLF001 - the lock that its own Future.__init__ relies on
             if node.remote is None and not node.is_final:
-                client.futures[node.key] = Watch(node, self)
-                node.remote = Future(node.key, client)
-            watch: Watch | None = client.futures.get(node.key)
+                client.futures[key] = Watch(node, key, self)
+                node.remote = Future(key, client)
+            watch: Watch | None = client.futures.get(key)
         return watch
 
     def release(self, nodes: Sequence[Node]) -> None:
@@ -171,18 +177,20 @@ class Connection:
         self._thread.start_task(self._fetch(nodes))
 
     async def _fetch(self, nodes: Sequence[Node]) -> None:
+        keys = [node.key for node in nodes]
         try:
             values = await self._client.gather([node.remote for node in nodes])
         except Exception as error:
             if len(nodes) == 1:
-                self._backend.post([(nodes[0], Outcome(TaskState.FAILED, error=self._fetch_error(nodes[0], error)))])
+                failed = Outcome(TaskState.FAILED, error=self._fetch_error(nodes[0], error), about=keys[0])
+                self._backend.post([(nodes[0], failed)])
             else:  # one bad value must not cost the others
                 for node in nodes:
                     await self._fetch([node])
         else:
             self._backend.post(
-                (node, Outcome(TaskState.DONE, value, has_value=True))
-                for node, value in zip(nodes, values, strict=True)
+                (node, Outcome(TaskState.DONE, value, has_value=True, about=key))
+                for node, key, value in zip(nodes, keys, values, strict=True)
             )
 
     def _fetch_error(self, node: Node, error: Exception) -> BaseException:
@@ -198,21 +206,22 @@ class Connection:
 
     # What the client hears; see Watch
 
-    def on_finished(self, node: Node) -> None:
+    def on_finished(self, node: Node, key: str) -> None:
         """Fetch what somebody waits for; of the rest say that it is there."""
         if not self._finished:
             asyncio.get_running_loop().call_soon(self._sort_finished)
-        self._finished.append(node)
+        self._finished.append((node, key))
 
     def _sort_finished(self) -> None:
         finished, self._finished = self._finished, []
-        if wanted := [node for node in finished if node.awaited and node.remote is not None]:
+        wanted = [node for node, key in finished if node.awaited and node.remote is not None and node.key == key]
+        if wanted:
             self.fetch(wanted)
-        self._backend.post((node, Outcome(TaskState.DONE)) for node in finished if not node.awaited)
+        self._backend.post((node, Outcome(TaskState.DONE, about=key)) for node, key in finished if not node.awaited)
 
-    def on_erred(self, node: Node, error: BaseException) -> None:
+    def on_erred(self, node: Node, key: str, error: BaseException) -> None:
         """Say whose failure it is."""
-        origin = node.key
+        origin, is_lost = key, False
         if isinstance(error, RemoteFailure):
             origin = error.key
         elif isinstance(error, KilledWorker):
@@ -222,32 +231,32 @@ class Connection:
                 f"task {node.name!r} was lost with {error.allowed_failures + 1} workers one after the other, the last "
                 f"of them {worker}; look into its log, and whether the task takes more memory than the worker has"
             )
-            error = with_cause(WorkerLostError(text, worker), error)
-        self._settle(node, Outcome(TaskState.FAILED, error=error, origin=origin))
+            error, is_lost = with_cause(WorkerLostError(text, worker, task=node.name), error), True
+        self._settle(node, Outcome(TaskState.FAILED, error=error, origin=origin, is_lost=is_lost, about=key))
 
-    def on_cancelled(self, node: Node, reason: str) -> None:
+    def on_cancelled(self, node: Node, key: str, reason: str) -> None:
         """The scheduler gave the call up."""
         if self._closing:
             return
         if reason == "lost dependencies":
             text = f"task {node.name!r} depends on a value that is gone from the cluster; call again what made it"
-            self._settle(node, Outcome(TaskState.FAILED, error=LostError(text)))
+            self._settle(node, Outcome(TaskState.FAILED, error=LostError(text), about=key))
         elif reason in {"scheduler-connection-lost", "scheduler-restart"}:
             self._lost = self._lost or self._scheduler_lost()
             self._settle(node, Outcome(TaskState.FAILED, error=self._lost))
         else:
-            self._settle(node, Outcome(TaskState.CANCELLED))
+            self._settle(node, Outcome(TaskState.CANCELLED, about=key))
 
-    def on_lost_batch(self, node: Node, packed: Packed) -> None:
+    def on_lost_batch(self, node: Node, key: str, packed: Packed) -> None:
         """Send the call again by itself: alone it fails only for a dependency of its own."""
         if not self._to_resend:
             asyncio.get_running_loop().call_soon(self._resend)
-        self._to_resend.append((node, packed))
+        self._to_resend.append((node, key, packed))
 
     def _resend(self) -> None:
         calls, self._to_resend = self._to_resend, []
-        for node, packed in sorted(calls, key=lambda call: call[0].number):  # what others depend on first
-            if not node.is_final:
+        for node, key, packed in sorted(calls, key=lambda call: call[0].number):  # what others depend on first
+            if not node.is_final and node.key == key:
                 pieces = {piece.key: piece for piece in packed.pieces}
                 self._client.get(build_graph({node.key: packed}, self._plugin, pieces), [node.key], sync=False)
 
@@ -260,12 +269,24 @@ class Connection:
         settled, self._settled = self._settled, []
         self._backend.post(settled)
 
-    def _on_event(self, event: tuple[float, Mapping[str, list[str]]]) -> None:
+    def _on_event(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """A worker says which bodies began."""
-        watches = [self._client.futures.get(key) for key in event[1].get("begun", ())]
-        running = [watch.node for watch in watches if isinstance(watch, Watch) and watch.node is not None]
-        if running:
-            self._backend.post((node, Outcome(TaskState.RUNNING)) for node in running)
+        told = [(key, Outcome(TaskState.RUNNING, about=key)) for key in event[1].get("begun", ())]
+        told += [(key, Outcome(TaskState.PENDING, facts, about=key)) for key, facts in event[1].get("retried", ())]
+        found = [(self._node(key), outcome) for key, outcome in told]
+        if known := [(node, outcome) for node, outcome in found if node is not None]:
+            self._backend.post(known)
+
+    def _on_loss(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        """The scheduler says why a worker was lost under a body, whose call may have its value from another by now."""
+        facts = dict(event[1])
+        key = facts.pop("key")
+        if key in self._client.futures:  # and not another client's
+            self._backend.tell("lost", key, task_name(key), **facts)
+
+    def _node(self, key: str) -> Node | None:
+        watch = self._client.futures.get(key)
+        return watch.node if isinstance(watch, Watch) else None
 
     def _scheduler_lost(self) -> SchedulerLostError:
         address = self._target.address

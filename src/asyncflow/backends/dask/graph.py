@@ -7,6 +7,7 @@ from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from asyncflow.backends.dask.remote import open_large, run
+from asyncflow.keep import Ticket
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import Piece
 from asyncflow.queues.losses import GRANTED
@@ -19,6 +20,7 @@ class Needs(NamedTuple):
     priority: int = 0
     lost_retries: int | None = None
     resources: tuple[tuple[str, float], ...] = ()
+    expected: float | None = None
 
 
 class Packed(NamedTuple):
@@ -29,6 +31,7 @@ class Packed(NamedTuple):
     pieces: list[Piece]
     upstream: list[str]
     needs: Needs
+    ticket: Ticket | None = None
 
 
 def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None) -> Needs:
@@ -45,7 +48,7 @@ def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None
     if pool is not None:
         resources[pool_resource(pool)] = 1
     lost_retries = options.lost_retries if options.lost_retries != GRANTED else None
-    return Needs(options.priority, lost_retries, tuple(sorted(resources.items())))
+    return Needs(options.priority, lost_retries, tuple(sorted(resources.items())), options.expected)
 
 
 def build_graph(
@@ -70,7 +73,7 @@ def build_graph(
         layers[Needs()] = {key: Task(key, open_large, piece.data) for key, piece in pieces.items()}
     for key, packed in calls.items():
         inputs = [TaskRef(each) for each in (*packed.upstream, *(piece.key for piece in packed.pieces))]
-        task = Task(key, run, plugin, key, packed.recipe, packed.arguments, *inputs)
+        task = Task(key, run, plugin, key, packed.recipe, packed.arguments, packed.ticket, *inputs)
         layers.setdefault(packed.needs, {})[key] = task
     if layers.keys() <= {Needs()}:
         return layers.get(Needs(), {})
@@ -89,4 +92,6 @@ def _annotations(need: Needs) -> dict[str, Any]:
         found["lost_retries"] = need.lost_retries
     if need.resources:
         found["resources"] = dict(need.resources)
+    if need.expected is not None:
+        found["expected"] = need.expected
     return found

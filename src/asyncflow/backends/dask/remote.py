@@ -8,7 +8,9 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
 
 from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.keep import Ticket
 from asyncflow.pickles import open_piece
+from asyncflow.queues.bodies import log_of
 from asyncflow.queues.scheduler import tune_stream
 from asyncflow.stop import Stop
 
@@ -25,20 +27,30 @@ class WorkerSite(Site):
         super().__init__(worker.state.nthreads, int(worker.state.total_resources.get("gpu", 0)))
         self._worker = worker
         self._topic = topic
+        self._bodies = log_of(worker)
         self._begun: dict[str, None] = {}
+        self._retried: list[tuple[str, dict[str, Any]]] = []
         self._lent: dict[str, dict[str, float]] = {}
 
     def begin(self, key: str) -> Stop:
-        """Remember it for the next message to the driver."""
-        if not self._begun:
-            self._worker.loop.add_callback(self._tell_later)
+        """Write it down for whoever finds this process ended, and remember it for the next message to the driver."""
+        if self._bodies is not None:
+            self._bodies.begin(key)
+        self._tell_soon()
         self._begun[key] = None
         return super().begin(key)
+
+    def retried(self, key: str, later: RetryLater) -> None:
+        """Remember for the next message that an attempt failed and another follows."""
+        self._tell_soon()
+        self._retried.append((key, later.facts()))
 
     def end(self, key: str) -> None:
         """Nothing to say of it any more."""
         self._begun.pop(key, None)
         super().end(key)
+        if self._bodies is not None:
+            self._bodies.end(key)
 
     def pause(self, key: str, delay: float, stop: Stop) -> None:
         """Wait for the next attempt without holding thread or resources; the key stays, and so do its dependents."""
@@ -51,7 +63,7 @@ class WorkerSite(Site):
     def _lend(self, key: str) -> None:
         # Dask lets go of the thread of a long-running task and keeps its resources.
         task = self._worker.state.tasks.get(key)
-        self._lent[key] = dict(task.resource_restrictions) if task is not None else {}
+        self._lent[key] = dict(task.resource_restrictions or {}) if task is not None else {}
         for name, amount in self._lent[key].items():
             self._worker.state.available_resources[name] += amount
 
@@ -59,13 +71,18 @@ class WorkerSite(Site):
         for name, amount in self._lent.pop(key, {}).items():
             self._worker.state.available_resources[name] -= amount
 
+    def _tell_soon(self) -> None:
+        if not (self._begun or self._retried):
+            self._worker.loop.add_callback(self._tell_later)
+
     def _tell_later(self) -> None:
         self._worker.loop.call_later(BEGUN_INTERVAL, self._tell)
 
     def _tell(self) -> None:
         begun, self._begun = list(self._begun), {}
-        if begun:
-            self._worker.log_event(self._topic, {"begun": begun})
+        retried, self._retried = self._retried, []
+        if begun or retried:
+            self._worker.log_event(self._topic, {"begun": begun, **({"retried": retried} if retried else {})})
 
 
 class SitePlugin(WorkerPlugin):  # type: ignore[misc]
@@ -124,7 +141,7 @@ def _make_plugin(name: str, paths: list[str], is_ours: bool) -> SitePlugin:
     return SitePlugin(name, paths, is_ours=is_ours)
 
 
-def run(plugin: str, key: str, recipe: bytes, arguments: bytes, *values: Any) -> Any:
+def run(plugin: str, key: str, recipe: bytes, arguments: bytes, ticket: Ticket | None, *values: Any) -> Any:
     """The body of every Dask task: open the call and run it, again while its recipe grants it.
 
     Raises
@@ -141,9 +158,10 @@ def run(plugin: str, key: str, recipe: bytes, arguments: bytes, *values: Any) ->
         name = opened.name
         while True:
             try:
-                return attempt(opened, key, args, kwargs, site, stop, failed_before)
+                return attempt(opened, key, args, kwargs, site, stop, failed_before, ticket)
             except RetryLater as later:
                 failed_before += 1
+                site.retried(key, later)
                 if later.delay:
                     site.pause(key, later.delay, stop)
     except BaseException as error:

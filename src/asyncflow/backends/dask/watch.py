@@ -11,16 +11,16 @@ from asyncflow.node import Node
 class Listener(Protocol):
     """Who wants to hear, on Dask's thread."""
 
-    def on_finished(self, node: Node) -> None:
-        """The value of `node` is in the cluster's memory."""
+    def on_finished(self, node: Node, key: str) -> None:
+        """The value of `node` is in the cluster's memory, under `key`: its own, unless it was sent again since."""
 
-    def on_erred(self, node: Node, error: BaseException) -> None:
+    def on_erred(self, node: Node, key: str, error: BaseException) -> None:
         """`node`, or something it depends on, failed with `error`."""
 
-    def on_lost_batch(self, node: Node, packed: Packed) -> None:
+    def on_lost_batch(self, node: Node, key: str, packed: Packed) -> None:
         """Dask dropped a whole graph for one lost dependency, perhaps another call's."""
 
-    def on_cancelled(self, node: Node, reason: str) -> None:
+    def on_cancelled(self, node: Node, key: str, reason: str) -> None:
         """The scheduler, or the client on losing it, gave `node` up."""
 
 
@@ -33,8 +33,8 @@ class Watch(FutureState):  # type: ignore[misc]
 
     __slots__ = ("_listener", "_node", "is_resent", "packed", "pieces")
 
-    def __init__(self, node: Node, listener: Listener) -> None:
-        super().__init__(node.key)
+    def __init__(self, node: Node, key: str, listener: Listener) -> None:
+        super().__init__(key)
         self._node: Node | None = node
         self._listener = listener
         self.packed: Packed | None = None  #: what was sent, while it may have to be sent again
@@ -50,13 +50,13 @@ class Watch(FutureState):  # type: ignore[misc]
         """The key is in memory."""
         super().finish(type)
         if (node := self._let_go()) is not None:
-            self._listener.on_finished(node)
+            self._listener.on_finished(node, self.key)
 
     def set_error(self, exception: Any, traceback: Any) -> None:
         """The key erred."""
         super().set_error(exception, traceback)
         if (node := self._let_go()) is not None:
-            self._listener.on_erred(node, self.exception)
+            self._listener.on_erred(node, self.key, self.exception)
 
     def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
         """The key is no more."""
@@ -67,9 +67,9 @@ class Watch(FutureState):  # type: ignore[misc]
         if reason == "lost dependencies" and packed is not None and not is_resent:
             self._node, self.packed, self.is_resent = node, packed, True
             self.retry()
-            self._listener.on_lost_batch(node, packed)
+            self._listener.on_lost_batch(node, self.key, packed)
         else:
-            self._listener.on_cancelled(node, reason or "")
+            self._listener.on_cancelled(node, self.key, reason or "")
 
     def _let_go(self) -> Node | None:
         # From here on the future alone keeps the value alive, and this record nothing of the driver's.

@@ -1,0 +1,197 @@
+"""Calls sent to their backends; some again, under new keys, with everything that hangs on them.
+
+Dask ends the dependents of a call that failed at once, so another attempt that the driver decides on (with other
+options, or because a kept result turned out to be damaged) cannot have the same key.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from random import Random
+from typing import Any
+
+from asyncflow.attempts import delay_before, worth_another
+from asyncflow.batch import Batch
+from asyncflow.endings import Endings, by_backend
+from asyncflow.errors import CorruptResultError, RefusedError, with_cause
+from asyncflow.failures import told
+from asyncflow.flight import Flight
+from asyncflow.ledger import Ledger
+from asyncflow.node import Node
+from asyncflow.options import TaskOptions, parse_options
+from asyncflow.pickles import FunctionPickle
+
+
+class Again:
+    """Sends calls, decides which of those that failed are sent again, and does that.
+
+    Parameters
+    ----------
+    ledger, endings, flight, batch
+        The parts of the engine's dispatch.
+    source : callable
+        From an upstream call to the one that has its value: another one where the value was kept by an earlier run.
+    recognise : callable
+        Raises where a call is not any more what its kept result was made by.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        endings: Endings,
+        flight: Flight,
+        batch: Batch,
+        source: Callable[[Node], Node],
+        recognise: Callable[[Node], Awaitable[None]],
+    ) -> None:
+        self._ledger = ledger
+        self._endings = endings
+        self._flight = flight
+        self._batch = batch
+        self._source = source
+        self._recognise = recognise
+        self._remaking: set[asyncio.Task[None]] = set()
+        self._random = Random()  # noqa: S311 - spreads attempts over time
+
+    def send(self, node: Node, *, is_new: bool = True) -> None:
+        """Hand `node` over at the end of the turn, behind what it depends on; not where it has ended.
+
+        Parameters
+        ----------
+        is_new : bool
+            Whether its arguments are still to be made ready for its backend.
+        """
+        if node.is_final:
+            return
+        for each in node.upstream:
+            if not (each.is_ready or each.is_final):  # it is being sent again itself
+                each.resolved.append(lambda: self.send(node, is_new=is_new))
+                return
+        try:
+            if is_new:
+                node.backend.prepare(node)
+            else:
+                node.backend.prepare_again(node)
+        except Exception as error:
+            self._endings.fail(node, error)
+        else:
+            node.is_ready = True
+            self._batch.call(node)
+            node.resolve()  # dependents that wait for it go behind it
+
+    def take(self, node: Node, error: BaseException, *, is_lost: bool) -> bool:
+        """Whether `node`, which failed with `error`, is sent again.
+
+        Parameters
+        ----------
+        is_lost : bool
+            Whether it was lost with its workers, and nothing but this counts how often.
+        """
+        if node.fallback is not None and isinstance(error, CorruptResultError):
+            remaking = asyncio.get_running_loop().create_task(self._recompute(node, error))
+            self._remaking.add(remaking)
+            remaking.add_done_callback(self._remaking.discard)
+        elif is_lost and node.lost_before < node.options.lost_retries:
+            node.lost_before += 1
+            self._renew(node, "lost", {"error": told(error)}, 0.0)
+        elif may_ask_for_more(node, error):
+            self._ask_for_more(node, error)
+        else:
+            return False
+        return True
+
+    async def _recompute(self, node: Node, error: CorruptResultError) -> None:
+        """What was to be read has to be made: by the call that was not made for it."""
+        assert node.fallback is not None
+        assert node.ticket is not None
+        (node.args, node.kwargs, node.upstream), node.fallback = node.fallback, None
+        try:
+            await self._recognise(node)
+        except Exception as problem:
+            self._endings.fail(node, with_cause(problem, error))
+            return
+        if node.is_final:
+            return
+        upstream, node.upstream = node.upstream, []
+        node.ticket = node.ticket._replace(only_read=False)
+        if self._endings.depend(node, [self._source(each) for each in upstream]):
+            self._renew(node, "corrupt", {"error": str(error)}, 0.0, is_new=True)
+
+    def _ask_for_more(self, node: Node, error: BaseException) -> None:
+        try:
+            options = next_options(node.options, error, node.failed_before + 1)
+            if reason := node.backend.refusal(options):
+                text = (
+                    f"the next attempt of task {node.name!r} can never run: it {reason}; change what retry_with gives"
+                )
+                raise RefusedError(text, reason)
+        except Exception as problem:
+            self._endings.fail(node, with_cause(problem, error))
+            return
+        changed = {name: getattr(options, name) for name in options.model_fields_set}
+        asked = {name: value for name, value in changed.items() if value != getattr(node.options, name)}
+        node.options = options
+        node.recipe = recipe = node.recipe.with_options(options)
+        node.pickle = FunctionPickle(recipe.function, lambda: recipe)
+        node.failed_before += 1
+        facts = {"error": told(error), "attempt": node.failed_before, "asked": {k: str(v) for k, v in asked.items()}}
+        self._renew(node, "retried", facts, delay_before(node.failed_before, recipe, self._random))
+
+    def _renew(self, node: Node, kind: str, facts: Mapping[str, Any], delay: float, *, is_new: bool = False) -> None:
+        """Take back `node` and what is behind it, and send all of it under new keys."""
+        behind = self._behind(node)
+        everything = [node, *behind]
+        for backend, group in by_backend(reversed(everything)).items():
+            backend.cancel(group)
+        self._flight.withdraw({each.key for each in everything})
+        old = node.key
+        for each in everything:
+            self._flight.landed(each)
+            self._ledger.rename(each)
+            each.is_ready = False
+        self._ledger.events.emit(kind, old, node.name, again=node.key, **facts)
+        node.resolved.insert(0, lambda: self._follow(node, behind))
+        if delay:
+            node.loop.call_later(delay, partial(self.send, node, is_new=is_new))
+        else:
+            self.send(node, is_new=is_new)
+
+    @staticmethod
+    def _behind(node: Node) -> list[Node]:
+        """Unfinished calls of the same backend that were sent with an edge to `node`, at any depth, in order."""
+        found: dict[int, Node] = {}
+        stack = [node]
+        while stack:
+            for each in stack.pop().dependents:
+                if each.is_ready and not each.is_final and each.backend is node.backend and each.number not in found:
+                    found[each.number] = each
+                    stack.append(each)
+        return [found[number] for number in sorted(found)]
+
+    def _follow(self, node: Node, behind: list[Node]) -> None:
+        if not node.is_final:
+            for each in behind:
+                self.send(each, is_new=False)
+
+
+def may_ask_for_more(node: Node, error: BaseException) -> bool:
+    """Whether the driver grants `node` another attempt, with other options."""
+    options = node.options
+    if options.retry_with is None or node.failed_before >= max(options.retries, 1):
+        return False
+    return worth_another(error, options.retry_on)
+
+
+def next_options(options: TaskOptions, error: BaseException, failed: int) -> TaskOptions:
+    """What the attempt after `failed` failed ones asks for.
+
+    Raises
+    ------
+    OptionError
+        When ``retry_with`` asks for what is no option.
+    Exception
+        Whatever the user's function raises.
+    """
+    asked = options.retry_with
+    given = asked(error, failed) if callable(asked) else asked
+    return parse_options(dict(given or {}), "command", options)
