@@ -39,7 +39,7 @@ class Driver:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={"ASYNCFLOW_GRACE": "1", **os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
     def said(self, text):

@@ -28,7 +28,8 @@ def workflow(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default::ResourceWarning"},
+            env=os.environ
+            | {"PYTHONUNBUFFERED": "1", "ASYNCFLOW_GRACE": "1", "PYTHONWARNINGS": "default::ResourceWarning"},
         )
         processes.append(process)
         return process

@@ -111,7 +111,8 @@ def test_a_dry_run_prints_the_job_script(script, tmp_path):
         "#SBATCH --comment=x",
     }
     assert (empty, change) == ("", f"cd {tmp_path} || exit 1")
-    run = ["exec", sys.executable, "-m", "asyncflow", "run", "--config", str(file), str(script), "--"]
+    run = ["exec", sys.executable, "-m", "asyncflow", "run", "--config", str(file), "--grace=30s"]
+    run += [str(script), "--"]
     assert shlex.split(command) == [*run, "$HOME", "it's", "-v"]
 
 

@@ -20,6 +20,7 @@ from asyncflow.ledger import Ledger
 from asyncflow.node import Node
 from asyncflow.options import TaskOptions, parse_options
 from asyncflow.pickles import FunctionPickle
+from asyncflow.states import TaskState
 
 
 class Again:
@@ -148,7 +149,7 @@ class Again:
         for each in everything:
             self._flight.landed(each)
             self._ledger.rename(each)
-            each.is_ready = False
+            each.is_ready, each.state = False, TaskState.PENDING
         self._ledger.events.emit(kind, old, node.name, again=node.key, **facts)
         node.resolved.insert(0, lambda: self._follow(node, behind))
         if delay:

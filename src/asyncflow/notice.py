@@ -32,6 +32,11 @@ class Notice:
         """Tell `listener` too."""
         self._listeners.add(listener)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is anybody to tell."""
+        return len(self._listeners) > 0
+
     async def give(self, grace: float, reason: str) -> None:
         """Let nothing begin any more, and return when nothing runs, at the latest after `grace` seconds.
 

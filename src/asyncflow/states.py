@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class TaskState(StrEnum):
-    """Where a call stands; it only ever moves forward, from the first to one of the last three."""
+    """Where a call stands; it only moves forward, from the first to one of the last three, unless it is sent again."""
 
     PENDING = "PENDING"  #: called; its body has not begun, as far as the driver has heard
     RUNNING = "RUNNING"  #: the worker said that the body began; the word may be 0.2 s late

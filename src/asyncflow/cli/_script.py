@@ -5,16 +5,16 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Self
+from types import TracebackType
 
 import click
 
 from asyncflow.cli._configs import refuse
-from asyncflow.errors import ConfigError
+from asyncflow.cli._termination import STATUS, Termination
+from asyncflow.errors import ConfigError, RunDirectoryError
 
 
 def configure_logging(level: str) -> None:
@@ -28,23 +28,23 @@ def configure_logging(level: str) -> None:
     logger.setLevel(level.upper())
 
 
-def run(script: str, args: list[str], config: str | None) -> None:
-    """Run `script` as ``__main__`` with `args`; `config` is what ``ASYNCFLOW_CONFIG`` says meanwhile.
+def run(script: str, args: list[str], environ: Mapping[str, str | None], termination: Termination) -> None:
+    """Run `script` as ``__main__`` with `args`; meanwhile the environment has `environ`, and lacks what is None there.
 
     Raises
     ------
     SystemExit
-        With the script's own status, 1 for an exception (its traceback is printed), 2 for a `ConfigError`, and
-        130 or 143 when SIGINT or SIGTERM ended it. Exiting is left to the interpreter, never to ``os._exit``: an
-        engine that the script left open closes itself at exit.
+        With the script's own status, 1 for an exception (its traceback is printed), 2 for a `ConfigError` or a
+        `RunDirectoryError`, and 130 or 143 when SIGINT or SIGTERM ended it. Exiting is left to the interpreter, never
+        to ``os._exit``: an engine that the script left open closes itself at exit.
     """
-    with _Termination() as termination, _as_main(script, args, config):
+    with termination, _as_main(script, args), _environment(environ):
         try:
             runpy.run_path(script, run_name="__main__")
         except KeyboardInterrupt:
             click.echo("asyncflow: terminated" if termination.received else "asyncflow: interrupted", err=True)
-            raise SystemExit(128 + (signal.SIGTERM if termination.received else signal.SIGINT)) from None
-        except ConfigError as error:
+            raise SystemExit(STATUS if termination.received else 128 + signal.SIGINT) from None
+        except (ConfigError, RunDirectoryError) as error:
             refuse(str(error))
         except SystemExit:
             raise
@@ -54,53 +54,35 @@ def run(script: str, args: list[str], config: str | None) -> None:
             raise SystemExit(1) from None
 
 
-class _Termination:
-    """SIGTERM travels as SIGINT does, through whatever handles SIGINT when it arrives.
-
-    Under ``asyncio.run`` that cancels the main task, so that ``async with`` blocks close their engines. Batch
-    systems may send SIGTERM several times before they kill: only the first counts, and what it began is not broken
-    off by the next (a second Ctrl-C does break it off, as it does in Python).
-    """
-
-    def __init__(self) -> None:
-        self.received = False
-
-    def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGTERM, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self.received:  # else engines are still to be closed at exit, undisturbed by further ones
-            signal.signal(signal.SIGTERM, self._before)
-
-    def _handle(self, _: int, frame: FrameType | None) -> None:
-        if self.received:
-            return
-        self.received = True
-        handler = signal.getsignal(signal.SIGINT)
-        if callable(handler):
-            handler(signal.SIGINT, frame)
-        else:  # ignored, as a shell arranges for jobs in its background: SIGTERM still ends the script
-            raise KeyboardInterrupt
-
-
 @contextmanager
-def _as_main(script: str, args: list[str], config: str | None) -> Iterator[None]:
-    """The arguments, the first entry of the module path and the environment as the script expects them."""
-    argv, path, environment = sys.argv, sys.path[:], os.environ.get("ASYNCFLOW_CONFIG")
+def _as_main(script: str, args: list[str]) -> Iterator[None]:
+    """The arguments and the first entry of the module path as the script expects them."""
+    argv, path = sys.argv, sys.path[:]
     sys.argv = [script, *args]
     if not sys.flags.safe_path:  # python -P keeps the script's directory out
         sys.path[0] = str(Path(script).resolve().parent)
-    if config is not None:
-        os.environ["ASYNCFLOW_CONFIG"] = config
     try:
         yield
     finally:
         sys.argv, sys.path[:] = argv, path
-        if config is not None:
-            os.environ.pop("ASYNCFLOW_CONFIG")
-            if environment is not None:
-                os.environ["ASYNCFLOW_CONFIG"] = environment
+
+
+@contextmanager
+def _environment(environ: Mapping[str, str | None]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in environ}
+    _set(environ)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(environ: Mapping[str, str | None]) -> None:
+    for name, value in environ.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _from_script(traceback: TracebackType | None) -> TracebackType | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asyncflow.cli import _configs
+from asyncflow.cli import _configs, _runs
 from asyncflow.cli._either_side import EitherSide
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--system", metavar="KIND", help="Where to submit it, if the configuration does not say: slurm, pbs, lsf."
 )
+@_runs.run_options
+@_runs.ending_options
 @click.option("--dry-run", is_flag=True, help="Print the job script and submit nothing.")
 @click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -47,13 +49,16 @@ def command(
     system: str | None,
     directives: tuple[str, ...],
     dry_run: bool,
+    grace: str | None,
+    requeue: bool,
     **asked: Any,
 ) -> None:
     """Submit a job in which `asyncflow run --config FILE SCRIPT ARGS` runs, in this directory and with this Python.
 
     Its id, its log and the commands that follow and cancel it are printed. A minute before its time is over the job
-    gets SIGTERM, so that the script closes its engine in order. Options may stand after SCRIPT, spelt out, as in
-    asyncflow run; everything else there goes to the script.
+    gets SIGTERM: what runs has 30 s to end, then the script closes its engine in order. More --grace makes it sooner.
+    With --requeue the job then submits itself again and goes on with its run. Options may stand after SCRIPT, spelt
+    out, as in asyncflow run; everything else there goes to the script.
 
     \b
         asyncflow submit campaign.py --seeds 100 --config configs/slurm.yaml --time 12h --cores 2 --memory 4GB
@@ -62,10 +67,12 @@ def command(
     """
     import asyncio
 
+    from asyncflow.cli import _requeue
     from asyncflow.clusters._systems import systems
     from asyncflow.errors import SubmitError
-    from asyncflow.queues import cleaning, driving
+    from asyncflow.queues import cleaning, driving, requeueing
 
+    naming = _runs.Naming.taken_from(asked)
     settings = _configs.read(config)
     known = systems()
     if system is not None and system not in known:
@@ -74,16 +81,26 @@ def command(
         chosen = driving.choose_system(settings.kind, known, system, list(cleaning.on_path(known)))
     except ValueError as error:
         _configs.refuse(f"{config}: kind {settings.kind} does not say where to submit a job, and {error}")
-    driver = _driver(script, directives, asked)
+    driver = _driver(script, directives, {**asked, "grace": grace, "goes_on": requeue})
     words = [sys.executable, "-m", "asyncflow", "run", "--config", str(Path(config).expanduser().absolute())]
+    words.append(f"--grace={driver.fitting_grace:g}s")
+    stored, variables = None, {}
+    if requeue:
+        naming = _to_resume(script, naming)
+        stored = _runs.choose(script, naming).path / _requeue.STORED
+        variables = {requeueing.JOB_SCRIPT: str(stored)}
+        words.append("--requeue")
+    words += naming.words()
     words += [script, "--", *args]  # after it, nothing of args is taken for an option of run
-    text = driving.driver_script(chosen, driver, words, str(Path.cwd()), directives)
+    text = driving.driver_script(chosen, driver, words, str(Path.cwd()), directives, variables)
     if dry_run:
         click.echo(text, nl=False)
         return
     try:
+        if stored is not None:
+            _requeue.store(text, stored)
         job_id = asyncio.run(driving.submit_script(chosen, text))
-    except SubmitError as error:
+    except (SubmitError, OSError) as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from None
     click.echo(f"job {job_id}")
@@ -92,12 +109,22 @@ def command(
         click.echo(f"  {line}")
 
 
+def _to_resume(script: str, naming: _runs.Naming) -> _runs.Naming:
+    """The same run, named so that one job after the other can go on with it; exit status 2 where it is another's."""
+    run = _runs.choose(script, naming)
+    if not run.is_resumed and run.path.exists():
+        _configs.refuse(f"there is a run {run.name} in {run.work_dir}; go on with it with --resume, or give a new name")
+    return _runs.Naming(str(run.work_dir), None, run.name)
+
+
 def _driver(script: str, directives: tuple[str, ...], asked: dict[str, Any]) -> "Driver":
     """What the job asks for; refused where it cannot be a line of a job script."""
+    from asyncflow.cli._termination import grace_of
     from asyncflow.queues.driving import job_name
     from asyncflow.queues.run import PREFIX
     from asyncflow.queues.system import Driver
 
+    given, asked["grace"] = asked["grace"], grace_of(asked["grace"])
     name = asked.pop("name") or job_name(script)
     log = Path(asked.pop("log") or f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log").expanduser().absolute()
     for option, word in {"name": name, "queue": asked["queue"], "account": asked["account"]}.items():
@@ -108,4 +135,8 @@ def _driver(script: str, directives: tuple[str, ...], asked: dict[str, Any]) -> 
             _configs.refuse(f"--{option} must be one line of text")
     if name.startswith(PREFIX):
         _configs.refuse(f"--name {name}: names of workers' jobs begin with {PREFIX}; choose another for the driver's")
-    return Driver(name=name, time=asked.pop("seconds"), log=str(log), **asked)
+    driver = Driver(name=name, time=asked.pop("seconds"), log=str(log), **asked)
+    if given is not None and driver.fitting_grace < driver.grace:
+        text = f"--grace {given} is too much for --time: SIGTERM comes when a quarter of that is left"
+        _configs.refuse(f"{text}, and {driver.warning - driver.fitting_grace:g} s of it are for closing")
+    return driver

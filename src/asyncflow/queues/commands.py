@@ -1,7 +1,7 @@
 """Running one command of a queueing system."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -30,8 +30,13 @@ class Ran(NamedTuple):
         return f"{' '.join(self.command)}: {status}{said}"
 
 
-async def run(command: Sequence[str], stdin: bytes | None = None) -> Ran:
-    """Run `command` to its end, whatever comes of it.
+async def run(
+    command: Sequence[str],
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+) -> Ran:
+    """Run `command` to its end, whatever comes of it; `env` and `cwd` are this process's by default.
 
     It has a session of its own: Ctrl-C in the terminal is for the driver, which may just be cancelling its jobs.
     """
@@ -43,9 +48,12 @@ async def run(command: Sequence[str], stdin: bytes | None = None) -> Ran:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            env=env,
+            cwd=cwd,
         )
     except OSError as error:
-        what = "no such command on PATH" if isinstance(error, FileNotFoundError) else str(error)
+        is_missing = isinstance(error, FileNotFoundError) and error.filename != cwd
+        what = "no such command on PATH" if is_missing else str(error)
         return Ran(argv, None, "", what)
     try:
         out, err = await asyncio.wait_for(program.communicate(stdin), PATIENCE)
@@ -59,7 +67,12 @@ async def run(command: Sequence[str], stdin: bytes | None = None) -> Ran:
     return Ran(argv, program.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
-async def submit(command: Sequence[str], stdin: bytes | None = None) -> str:
+async def submit(
+    command: Sequence[str],
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+) -> str:
     """What `command`, which submits a job, says.
 
     Raises
@@ -67,7 +80,7 @@ async def submit(command: Sequence[str], stdin: bytes | None = None) -> str:
     SubmitError
         When it fails, with the command, its exit status and its standard error.
     """
-    ran = await run(command, stdin)
+    ran = await run(command, stdin, env, cwd)
     if ran.returncode != 0:
         text = f"the job was not submitted ({ran}); mend what it names in the configuration or the environment"
         raise SubmitError(text, ran.command, ran.returncode, ran.stderr)

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from asyncflow.errors import SubmitError
 from asyncflow.queues.commands import submit as submit_command
@@ -18,7 +19,12 @@ def job_name(script: str) -> str:
 
 
 def driver_script(
-    system: QueueSystem, driver: Driver, command: Sequence[str], directory: str, directives: Sequence[str] = ()
+    system: QueueSystem,
+    driver: Driver,
+    command: Sequence[str],
+    directory: str,
+    directives: Sequence[str] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The job script that runs `command` in `directory`.
 
@@ -34,6 +40,8 @@ def driver_script(
         Where it runs.
     directives : sequence of str
         Further ones, as they follow ``#SBATCH``, ``#PBS`` or ``#BSUB``.
+    variables : mapping of str to str
+        Added to its environment.
     """
     asked = [*system.driver_directives(driver), *directives]
     lines = [
@@ -42,6 +50,7 @@ def driver_script(
         "",
         f"cd {shlex.quote(directory)} || exit 1",
         *export_pythonpath(),
+        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
         f"exec {shlex.join([*system.before_limit(driver), *command])}",
     ]
     return "\n".join(lines) + "\n"
@@ -55,7 +64,17 @@ async def submit_script(system: QueueSystem, script: str) -> str:
     SubmitError
         When the queueing system refuses it, or says no id.
     """
-    said = await submit_command(system.submit, script.encode())
+    return id_in(system, await submit_command(system.submit, script.encode()))
+
+
+def id_in(system: QueueSystem, said: str) -> str:
+    """The id of the job that was submitted, in what `system` said.
+
+    Raises
+    ------
+    SubmitError
+        When there is none.
+    """
     found = system.job_id.search(said)
     if found is None:
         command = " ".join(system.submit)
