@@ -121,6 +121,15 @@ class Slurm:
         """Cancel jobs, or send a signal by name to them."""
         self._run("scancel", *([f"--signal={signal}"] if signal else []), *ids)
 
+    def fail_node(self, node):
+        """Call a node down, as Slurm does with one that it cannot reach."""
+        self._run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+
+    def return_node(self, node):
+        """Let jobs run there again; nothing where they may."""
+        if "down" in self._run("sinfo", "--noheader", f"--nodes={node}", "--format=%T"):
+            self._run("scontrol", "update", f"nodename={node}", "state=resume")
+
     def wait_for(self, job, *states, timeout=20.0):
         """Wait until the job with this id has one of these states, and return it."""
         found = None

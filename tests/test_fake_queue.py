@@ -152,6 +152,33 @@ def test_memory_kills_as_the_system_tells_it(queue):
     assert (ended.exit_status, ended.reason[:10]) in {(-29 + 2, "Job run at"), (137, "TERM_MEMLI")}
 
 
+def test_a_job_whose_time_is_over_is_told_so(queue):
+    """At once, however long it may run."""
+    number = submit(queue, GONE)
+    becomes(queue, number, "run")
+    queue.reach_walltime(number)
+    ended = becomes(queue, number, "failed")
+    assert ended.exit_status == -29 or ended.reason.startswith("TERM_RUNLIMIT")
+
+
+def test_a_preempted_job_makes_room(queue):
+    """PBS begins it again when there is room; LSF kills it for good."""
+    number = submit(queue, GONE)
+    becomes(queue, number, "run")
+    queue.preempt(number)
+    if queue.system == "pbs":
+        assert eventually(lambda: job(queue, number).runs == 2)
+    else:
+        assert becomes(queue, number, "failed").reason.startswith("TERM_PREEMPT")
+
+
+def test_only_jobs_that_run_can_be_ended(queue):
+    """A misspelt number is told."""
+    for end in (queue.run_out_of_memory, queue.reach_walltime, queue.preempt):
+        with pytest.raises(ValueError, match="no job '99' is running"):
+            end("99")
+
+
 def test_nothing_is_left_after_the_block(tmp_path):
     """Jobs, what they started, the server and the place on PATH are gone; what happened can still be read."""
     path = os.environ["PATH"]

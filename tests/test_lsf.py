@@ -128,6 +128,23 @@ async def test_a_job_that_ends_is_replaced(lsf, tmp_path):
         assert [job.state for job in lsf.jobs()] == ["EXIT", "RUN"]
 
 
+async def test_jobs_that_others_kill_end_no_campaign(lsf):
+    """Neither those that have worked nor, in a pool that has, those that wait: each is replaced."""
+    async with create("lsf", jobs=1) as flow:
+        where, _, _ = make_tasks(flow)
+        for number in range(3):
+            assert (await asyncio.wait_for(where(), 60))[0] == f"lsf-{number}"
+            if number == 2:
+                lsf.hold_jobs()
+            run("bkill", str(number + 1))
+            await until(lambda number=number: str(number + 1) not in live(lsf))
+        for number in range(3, 6):
+            await until(lambda number=number: live(lsf) == [str(number + 1)])
+            run("bkill", str(number + 1))
+        lsf.release_jobs()
+        assert (await asyncio.wait_for(where(), 60))[0] == "lsf-6"
+
+
 async def test_a_lost_node_costs_no_work(lsf, tmp_path):
     """LSF ends the job when the node is back, and another one takes its place."""
     async with create("lsf", jobs=1) as flow:

@@ -2,14 +2,19 @@
 
 import asyncio
 import gc
+import linecache
 import threading
 import time
 import tracemalloc
 import weakref
+from collections import deque
 
 import pytest
+from dask.utils import key_split
 
 from asyncflow import TaskFuture, TaskState, WorkflowEngine
+from asyncflow.events import Event
+from asyncflow.queues import bounds
 from conftest import IN_PROCESS, open_engine
 
 PROGRAMS = {"cluster": {"kind": "local", "n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}}
@@ -75,6 +80,71 @@ async def test_awaited_tasks_leave_nothing(kind):
                 return not await on_scheduler(client, keys_of)
 
             assert await until(no_key_left), await on_scheduler(client, keys_of)
+
+
+def identity(value):
+    return value
+
+
+def containers():
+    """Sizes and contents of all tables without a limit, in driver, client, scheduler and workers: one process here."""
+    gc.collect()
+    found = [each for each in gc.get_objects() if isinstance(each, (dict, list, set, deque))]
+    sources = {id(entry[2]) for entry in linecache.cache.values() if len(entry) > 2}  # which Dask's profiler reads
+    unlimited = (each for each in found if getattr(each, "maxlen", None) is None and id(each) not in sources)
+    return {id(each): (len(each), each) for each in unlimited}
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["plain", "kept"])
+async def test_a_long_stream_leaves_nothing_behind(tmp_path, monkeypatch, is_kept):
+    """Thousands of calls through `map` leave no record, key or event, and no table anywhere grows with their number."""
+    monkeypatch.setattr(bounds, "NAMES", 500)
+    options = {"work_dir": tmp_path, "checkpoint": True} if is_kept else {}
+    async with WorkflowEngine.create(IN_PROCESS, **options) as flow:
+        task = flow.function_task(identity)
+        first = task(-1)
+        await first
+        client, record = first.dask_future.client, type(first.node)
+        del first
+        before = len(alive(record, TaskFuture, Event))
+        async for _ in flow.map(task, range(400), window=100):
+            pass
+        early = {name: size for name, (size, _) in containers().items()}
+        total = 0
+        async for value in flow.map(task, range(400, 3000), window=100):
+            total += value
+        assert total == sum(range(400, 3000))
+        # The scheduler looks through the thousand bodies it has heard of last.
+        grown = [each for name, (size, each) in containers().items() if size > early.get(name, 0) + 1500]
+        assert not [repr(each)[:200] for each in grown if each is not early], "tables that grow with the calls"
+        del grown
+        assert key_split.cache_info().currsize < 1000
+
+        async def nothing_left():
+            await asyncio.sleep(0)
+            return len(alive(record, TaskFuture, Event)) <= before and not await on_scheduler(client, keys_of)
+
+        assert await until(nothing_left), alive(record, TaskFuture, Event)[:3]
+
+
+async def test_waves_of_calls_leave_no_record_on_the_scheduler():
+    """What Dask notes of each graph and each time there was nothing to do does not add up."""
+    async with WorkflowEngine.create(IN_PROCESS) as flow:
+        task = flow.function_task(identity)
+        first = task(0)
+        await first
+        client = first.dask_future.client
+        del first
+
+        def noted(dask_scheduler):
+            spans = dask_scheduler.extensions["spans"].spans.values()
+            return [(len(span.groups), len((span.metadata or {}).get("collections", ()))) for span in spans]
+
+        for number in range(130):
+            await task(number)
+        ((groups, graphs),) = await on_scheduler(client, noted)
+        assert groups <= 102
+        assert graphs == 0
 
 
 @pytest.mark.parametrize("kind", ["dask", "threads"])

@@ -2,8 +2,9 @@
 
 import pytest
 
+from asyncflow.queues.causes import Cause
 from asyncflow.queues.jobs import Job, JobState, Report
-from asyncflow.queues.roster import LAG, QUICK, STRIKES, Roster, reasons
+from asyncflow.queues.roster import LAG, OUTSIDE, QUICK, STRIKES, Roster, reasons
 
 QUEUED = Report(JobState.QUEUED, "PENDING", "Resources")
 RUNNING = Report(JobState.RUNNING, "RUNNING", nodes="node1")
@@ -23,10 +24,24 @@ def add(roster, number, pool="cpu", now=0.0):
     return job
 
 
-def died(roster, number, now=0.0):
+def end(roster, job, now, cause=None):
+    """The queue says that the job has ended, and why."""
+    assert roster.take({**{other.id: other.report for other in roster}, job.id: ENDED}, now) == [job]
+    roster.bury(job, now, cause)
+
+
+def died(roster, number, now=0.0, cause=None):
     """A job that ended without a worker."""
     job = add(roster, number, now=now)
-    roster.take({job.id: ENDED}, now)
+    end(roster, job, now, cause)
+    return job
+
+
+def worked(roster, number, now=0.0):
+    """A job whose worker has just come and finished a task."""
+    job = add(roster, number, now=now)
+    roster.worker_came(job.name, f"tcp://{number}", now)
+    roster.worked(f"tcp://{number}")
     return job
 
 
@@ -132,7 +147,7 @@ def test_a_pool_is_given_up_when_its_jobs_die_one_after_the_other(roster):
     assert not roster.crews["cpu"].is_given_up
     jobs.append(add(roster, 9))
     roster.worker_came("cpu-9", "tcp://a", 10.0)
-    roster.take({"9": ENDED}, 10.0 + QUICK - 1)
+    end(roster, jobs[-1], 10.0 + QUICK - 1)
     assert roster.crews["cpu"].is_given_up
     assert roster.crews["cpu"].deaths == jobs
     assert not roster.crews["gpu"].is_given_up
@@ -143,7 +158,10 @@ def test_jobs_that_we_end_are_no_deaths(roster):
     for number in range(STRIKES):
         cancelled, leaving = add(roster, number), add(roster, 100 + number)
         cancelled.is_cancelled = leaving.is_leaving = True
-    assert len(roster.take({}, LAG)) == 2 * STRIKES
+    ended = roster.take({}, LAG)
+    assert len(ended) == 2 * STRIKES
+    for job in ended:
+        roster.bury(job, LAG)
     assert roster.crews["cpu"].deaths == []
 
 
@@ -151,12 +169,12 @@ def test_a_life_makes_up_for_the_deaths_before_it(roster):
     """A job that has lived for long enough clears the pool, when it ends or while it runs."""
     for ends in (True, False):
         died(roster, 1)
-        add(roster, 2).submitted = 0.5
+        job = add(roster, 2, now=0.5)
         roster.worker_came("cpu-2", "tcp://a", 0.0)
         roster.lived(QUICK - 1)
         assert len(roster.crews["cpu"].deaths) == 1
         if ends:
-            roster.take({"2": ENDED}, QUICK)
+            end(roster, job, QUICK)
         else:
             roster.lived(QUICK)
         assert roster.crews["cpu"].deaths == []
@@ -169,6 +187,47 @@ def test_a_job_that_was_there_before_makes_up_for_none(roster):
     for number in (2, 3, 4):
         died(roster, number)
         roster.lived(10 * QUICK)
+    assert roster.crews["cpu"].is_given_up
+
+
+def test_a_job_that_has_worked_did_not_die_quickly(roster):
+    """However soon it ends, and for whatever reason: it costs no strike, and makes up for the deaths before it."""
+    for number in range(2 * STRIKES):
+        end(roster, worked(roster, number), 1.0)
+    assert roster.crews["cpu"].deaths == []
+    for number in range(STRIKES - 1):
+        died(roster, 10 + number, now=2.0)
+    early = worked(roster, 20, now=1.5)
+    assert len(roster.crews["cpu"].deaths) == STRIKES - 1  # it was there before them
+    end(roster, early, 3.0)
+    assert len(roster.crews["cpu"].deaths) == STRIKES - 1
+    worked(roster, 21, now=3.0)
+    assert roster.crews["cpu"].deaths == []
+    roster.worked("tcp://stranger")
+
+
+@pytest.mark.parametrize("cause", sorted(OUTSIDE))
+def test_what_others_do_to_jobs_says_nothing_against_a_pool_that_works(roster, cause):
+    """Three jobs cancelled or preempted in a row end no campaign; nor do three whose node fails."""
+    end(roster, worked(roster, 1), 1.0)
+    for number in range(2 * STRIKES):
+        died(roster, 10 + number, 2.0, cause)
+    assert roster.crews["cpu"].deaths == []
+
+
+def test_a_pool_in_which_nothing_ever_worked_is_given_up_whoever_ends_its_jobs(roster):
+    """The queueing system also cancels what breaks its rules, and would do so for ever."""
+    for number in range(STRIKES):
+        died(roster, number, 2.0, Cause.CANCELLED)
+    assert roster.crews["cpu"].is_given_up
+
+
+@pytest.mark.parametrize("cause", [None, *sorted(set(Cause) - OUTSIDE)])
+def test_a_pool_that_has_worked_is_given_up_when_its_jobs_fail_by_themselves(roster, cause):
+    """As when a file system has gone that all of them need."""
+    end(roster, worked(roster, 1), 1.0)
+    for number in range(STRIKES):
+        died(roster, 10 + number, 2.0, cause)
     assert roster.crews["cpu"].is_given_up
 
 

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncflow.options import TaskOptions
-from asyncflow.queues.demand import WORTH, can_run, demand, share
+from asyncflow.queues.demand import WORTH, can_run, demand, long_work, share
 from asyncflow.queues.pools import PLENTY, Pool, pool_resource, refusal, route
+from asyncflow.queues.scaling import LongWork
 
 GB = 10**9
-CPU = Pool("cpu", 4, cores=8, memory=32 * GB, is_named=True)
-BIG = Pool("big", 1, cores=64, memory=512 * GB, is_named=True)
+CPU = Pool("cpu", 4, cores=8, memory=32 * GB, is_named=True, longest=3600.5)
+BIG = Pool("big", 1, cores=64, memory=512 * GB, is_named=True, longest=12 * 3600.0)
 GPU = Pool("gpu", 2, cores=8, memory=32 * GB, resources={"gpu": 2}, is_named=True)
 GPUS = Pool("gpus", 2, cores=8, memory=32 * GB, resources={"gpu": 8}, is_named=True)
 ALL = [CPU, BIG, GPU, GPUS]
@@ -29,6 +30,9 @@ ROUTES = {
     "a resource that several have: whichever is free": ({"resources": {"gpu": 1}}, None),
     "a resource that one has": ({"resources": {"gpu": 4}}, "gpus"),
     "nowhere": ({"cores": 65}, None),
+    "the first that lasts": ({"expected": "2h"}, "big"),
+    "by name, and it lasts": ({"expected": "2h", "pool": "gpus"}, "gpus"),
+    "longer than any lasts": ({"expected": "13h", "pool": "big"}, None),
 }
 
 
@@ -56,6 +60,10 @@ REFUSALS = {
     "an undeclared resource": ({"resources": {"fpga": 1}, "pool": "cpu"}, ["'fpga'", "add it to resources:"]),
     "a misspelt resource": ({"resources": {"gpuu": 1}, "pool": "gpu"}, ["did you mean 'gpu'?"]),
     "a misspelt pool": ({"pool": "gpuus"}, ["does not name", "did you mean 'gpus'?", "big, cpu, gpu and gpus"]),
+    "longer than its walltime": (
+        {"expected": "61m", "pool": "cpu"},
+        ["expected to take 01:01:00", "'cpu' leaves 01:00:00", "raise walltime:"],
+    ),
     "all pools have a say": ({"cores": 65}, ["'cpu' has 8", "'big' has 64", "'gpu' has 8"]),
     "enough of each, but not in one": (
         {"cores": 16, "resources": {"gpu": 1}},
@@ -89,6 +97,7 @@ def test_a_flat_configuration_has_no_pool_to_ask_for():
 
 
 resources = st.dictionaries(st.sampled_from(["gpu", "fpga"]), st.integers(1, 4), max_size=2)
+lengths = st.none() | st.sampled_from([60.0, 120.0])
 shapes = st.builds(
     Pool,
     name=st.from_regex(r"[a-z]{3}", fullmatch=True),
@@ -97,8 +106,12 @@ shapes = st.builds(
     memory=st.none() | st.integers(1, 16),
     resources=resources,
     is_named=st.just(True),
+    longest=lengths,
 )
 many = st.lists(shapes, min_size=1, max_size=5, unique_by=lambda pool: pool.name)
+
+
+expecting = st.just({}) | st.builds(dict, expected=st.sampled_from([30.0, 90.0, 150.0]))
 
 
 @st.composite
@@ -106,7 +119,9 @@ def asked(draw, pools):
     """What a task may ask for, where there are `pools`."""
     name = draw(st.none() | st.sampled_from([pool.name for pool in pools]))
     memory = draw(st.none() | st.integers(1, 20))
-    return TaskOptions(pool=name, cores=draw(st.integers(1, 20)), memory=memory, resources=draw(resources))
+    return TaskOptions(
+        pool=name, cores=draw(st.integers(1, 20)), memory=memory, resources=draw(resources), **draw(expecting)
+    )
 
 
 @settings(deadline=None)
@@ -134,19 +149,20 @@ def test_a_pool_is_asked_for_jobs_by_what_it_can_run(data):
     for pool in pools:
         needs = {"cores": options.cores, **options.resources}
         needs |= {"memory": options.memory} if options.memory else {}
-        assert can_run(task(**needs), pool) == (pool.lack(options) is None)
+        assert can_run(task(**needs), pool, options.expected or 0) == (pool.lack(options) is None)
         if chosen == pool.name:
-            assert can_run(task(**needs, **{pool_resource(chosen): 1}), pool)
+            assert can_run(task(**needs, **{pool_resource(chosen): 1}), pool, options.expected or 0)
 
 
 numbers = count()
 
 
-def task(average=-1.0, **needs):
+def task(average=-1.0, expected=None, **needs):
     """A task as the scheduler knows it."""
     return SimpleNamespace(
         key=f"task-{next(numbers)}",
         resource_restrictions=needs or None,
+        annotations={"expected": expected} if expected else None,
         prefix=SimpleNamespace(name="task", duration_average=average),
     )
 
@@ -181,6 +197,16 @@ def test_all_that_could_run_counts():
     assert demand(tasks, [ONE], {"one": 1}) == {"one": 2.0}
     assert demand(tasks, [ONE], {"one": 2}) == {"one": 1.0}
     assert demand(scheduler(), [ONE], {"one": 1}) == {"one": 0.0}
+
+
+def test_work_that_takes_long_asks_for_jobs_that_last():
+    """Of a pool whose walltime suffices, whichever tells how long it takes; what nobody knows anything of is no part."""
+    pools = [Pool("short", 4, cores=1, longest=60.0), Pool("long", 4, cores=1, longest=600.0)]
+    processes = {"short": 1, "long": 2}
+    tasks = [task(expected=100.0), task(expected=100.0), task(expected=30.0), task(), task(expected=9999.0)]
+    assert long_work(tasks, pools, processes) == {"long": [LongWork(100.0, 1.0)], "short": [LongWork(30.0, 1.0)]}
+    assert long_work(tasks[3:], pools, processes, lambda _: 100.0) == {"long": [LongWork(100.0, 0.5)] * 2}
+    assert demand(scheduler(tasks[:4]), pools, processes) == {"short": 2.0, "long": 1.0}
 
 
 def test_each_pool_answers_for_its_own():

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow.queues.scaling import YOUNG, Decision, JobFacts, PoolFacts, decide, staying, wanted
+from asyncflow.queues.scaling import (
+    YOUNG,
+    Decision,
+    JobFacts,
+    LongWork,
+    PoolFacts,
+    decide,
+    lacking,
+    staying,
+    wanted,
+)
 
 #: Machines that others use pause when they like.
 at_any_pace = settings(deadline=None)
@@ -81,6 +91,58 @@ def test_jobs_are_given_back(facts, jobs):
     assert decide(facts) == Decision(give_back=tuple(jobs))
 
 
+#: Tasks of 45 minutes that would keep one job busy.
+LONG = [LongWork(2700.0, 1.0)]
+
+FOR_LONG_WORK = {
+    "a fresh job beside an idle one that ends sooner": (pool(1, idle(1, lasts=600.0), long=LONG), 1, []),
+    "a fresh job beside busy ones": (pool(2, busy(1, lasts=600.0), busy(2, lasts=60.0), long=LONG), 1, []),
+    "none beside one that lasts": (pool(1, idle(1, lasts=2700.0), long=LONG), 0, []),
+    "none beside one that waits in the queue": (pool(1, idle(1, 9, lasts=600.0), queued(1), long=LONG), 0, []),
+    "no more than may wait": (pool(9, long=[LongWork(2700.0, 9.0)]), 4, []),
+    "no more than the pool may have, of which the rest work": (
+        pool(9, busy(1, lasts=60.0), busy(2, lasts=60.0), maximum=2, long=LONG),
+        0,
+        [],
+    ),
+    "an idle one makes room": (pool(2, idle(1, 9, lasts=60.0), busy(2, lasts=60.0), maximum=2, long=LONG), 0, ["i1"]),
+    "of a fixed number as well": (pool(0, idle(1, 9, lasts=60.0), minimum=1, maximum=1, long=LONG), 0, ["i1"]),
+    "not more make room than are needed": (
+        pool(9, idle(1, 9, lasts=60.0), idle(2, 8, lasts=60.0), maximum=2, long=LONG),
+        0,
+        ["i1"],
+    ),
+    "not one between two tasks": (pool(0, idle(1, 1, lasts=60.0), minimum=1, maximum=1, long=LONG), 0, []),
+    "not one that lasts for some of it": (
+        pool(9, idle(1, lasts=3000.0), maximum=1, long=[*LONG, LongWork(5000.0, 1.0)]),
+        0,
+        [],
+    ),
+    "what waits in the queue for it is not given back": (
+        pool(1, idle(1, 9, lasts=60.0), queued(1), surplus=IDLE, long=LONG),
+        0,
+        [],
+    ),
+    "but what is idle is, in time": (pool(1, idle(1, lasts=60.0), queued(1), surplus=IDLE, long=LONG), 0, ["i1"]),
+}
+
+
+@pytest.mark.parametrize(("facts", "count", "back"), FOR_LONG_WORK.values(), ids=FOR_LONG_WORK)
+def test_work_that_no_job_lasts_for_asks_for_fresh_ones(facts, count, back):
+    """However many idle ones there are; those make room where the pool may have no more."""
+    assert decide(facts) == Decision(submit=count, give_back=tuple(back))
+
+
+def test_long_work_needs_jobs_that_last_for_the_longest_of_it():
+    """What lasts for the longest also does for the rest, but one job is one job."""
+    long = [LongWork(100.0, 1.0), LongWork(1000.0, 0.5), LongWork(1000.0, 0.5)]
+    lasting = [idle(number, lasts=lasts) for number, lasts in enumerate((50.0, 100.0, 1000.0))]
+    assert lacking(long, []) == 2
+    assert lacking(long, lasting[:2]) == 1
+    assert lacking(long, lasting[2:]) == 1
+    assert lacking(long, lasting) == lacking([], []) == 0
+
+
 @pytest.mark.parametrize("cores", range(1, 129))
 def test_work_for_n_whole_jobs_asks_for_n(cores):
     """Parts of a worker add up to whole ones, although floating-point numbers do not quite."""
@@ -107,6 +169,7 @@ def pools(draw):
         age=st.none() | seconds,
         idle=st.just(0.0) | seconds,
         remaining=st.just(math.inf) | seconds,
+        lasts=st.just(math.inf) | seconds,
     )
     jobs = [replace(job, id=str(number)) for number, job in enumerate(draw(st.lists(kind, max_size=12)))]
     minimum, maximum = sorted((draw(st.integers(0, 10)), draw(st.integers(1, 10))))
@@ -174,3 +237,17 @@ def test_a_fixed_number_of_jobs_is_left_alone(facts):
     """Where minimum and maximum are one number, no job is given back, whatever the demand."""
     count = max(facts.maximum, len(facts.jobs))
     assert decide(replace(facts, minimum=count, maximum=count)).give_back == ()
+
+
+@at_any_pace
+@given(pools(), st.lists(st.builds(LongWork, seconds, st.floats(min_value=0, max_value=5)), max_size=4))
+def test_long_work_keeps_within_the_limits(facts, long):
+    """Whatever waits for jobs that last: none above the limits is asked for, and none of use to it is given back."""
+    facts = replace(facts, long=long)
+    decision = decide(facts)
+    after = applied(facts, decision)
+    assert not (decision.submit and decision.give_back)
+    assert waiting(after.jobs) <= max(facts.max_queued, waiting(facts.jobs))
+    assert len(staying(after)) <= max(facts.maximum, len(staying(facts)))
+    assert lacking(long, staying(after)) <= lacking(long, staying(facts))
+    assert all(job.age is None or job.age >= YOUNG for job in facts.jobs if job.id in decision.give_back)

@@ -13,6 +13,7 @@ from asyncflow.states import TaskState
 logger = logging.getLogger("asyncflow")
 
 _MAX_TOLD = 1000  # characters of an error in an event
+_MAX_LINE = 10_000  # characters of an error in the log
 _MAX_UNSEEN = 1000  # enough to read; a campaign of a million failures must not fill memory
 
 
@@ -87,7 +88,7 @@ class Ledger:
         elif node.cause != node.key:
             return
         elif len(self._unseen) < _MAX_UNSEEN:
-            self._unseen[node.key] = f"task {node.name!r} failed and nobody awaited it: {told(error)}"
+            self._unseen[node.key] = f"task {node.name!r} failed and nobody awaited it: {told(error)[:_MAX_LINE]}"
         else:
             self._unseen_dropped += 1
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asyncflow.cli import _configs
-from asyncflow.queues.run import SHARED
+from asyncflow.queues.paths import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

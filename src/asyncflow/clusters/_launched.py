@@ -15,15 +15,19 @@ from distributed import Scheduler, SchedulerPlugin
 from asyncflow.clusters import _launchers as launchers
 from asyncflow.clusters._embedded import scheduler_has
 from asyncflow.clusters._queued import listen, target_of
+from asyncflow.clusters._systems import systems
 from asyncflow.errors import PoolError, StartError
 from asyncflow.queues.demand import runnable
 from asyncflow.queues.janitor import Janitor, conclude
-from asyncflow.queues.losses import fail
+from asyncflow.queues.lastwords import MANY
+from asyncflow.queues.losses import Losses, fail
 from asyncflow.queues.paths import expanded
+from asyncflow.queues.records import LauncherRecord
 from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.target import Cluster
 from asyncflow.queues.template import worker_words
 from asyncflow.queues.tls import secure
+from asyncflow.queues.witness import station
 
 if TYPE_CHECKING:
     from asyncflow.clusters.allocation import Config, Plan
@@ -82,6 +86,9 @@ class LaunchedCluster(Cluster):
         security, tls = secure("allocation", run, is_wanted=config.security == "tls")
         self._scheduler = scheduler = await listen(config.scheduler_options, config.interface, security)
         self.target = target_of(scheduler, config.scheduler_options, security)
+        record = _record_of(plan, run)
+        station(scheduler)
+        scheduler.plugins[Losses.name].record = lambda _: record
         announce(plan, scheduler.address)
         await self._launch(worker_command(config, plan, scheduler.address, tls), run)
         await self._wait_for_a_worker(scheduler)
@@ -177,6 +184,14 @@ class NobodyLeft(SchedulerPlugin):  # type: ignore[misc]
         if not self._is_due:  # not now: Dask is in the middle of a step
             self._is_due = True
             asyncio.get_running_loop().call_soon(self.look)
+
+
+def _record_of(plan: "Plan", run: RunDirectory) -> LauncherRecord:
+    """What is known of the job that all workers are in."""
+    known = {system.upper(): each.logged for system, each in systems().items()}
+    allocation = plan.allocation
+    job, table = ("", {}) if allocation is None else (allocation.job, known.get(allocation.system, {}))
+    return LauncherRecord(job, plan.pool.name, table, lambda: run.tail("launcher", lines=MANY))
 
 
 def announce(plan: "Plan", address: str) -> None:

@@ -11,14 +11,19 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
+
+from asyncflow.clusters._stderr import Tee
 
 #: Seconds for closing in order once the driver has gone.
 _CLOSE = 3.0
 
 
-async def _run(spec: dict[str, Any]) -> None:
+async def _run(spec: dict[str, Any], tail: Callable[[], str]) -> None:
     from distributed import Nanny, Security
+
+    from asyncflow.queues.witness import Witness
 
     logging.getLogger("distributed").setLevel(logging.WARNING)  # importing it has just set INFO
     security = Security(**spec["security"]) if spec["security"] else None
@@ -26,6 +31,7 @@ async def _run(spec: dict[str, Any]) -> None:
     orphaned = asyncio.Event()
     threading.Thread(target=_watch_driver, args=(loop, orphaned), name="watch-driver", daemon=True).start()
     nanny = Nanny(security=security, protocol="tls" if security else "tcp", **spec["options"])
+    await nanny.plugin_add(Witness(tail), Witness.name)
     await nanny
     ended = asyncio.ensure_future(nanny.finished())
     gone = asyncio.ensure_future(orphaned.wait())
@@ -43,7 +49,9 @@ def _watch_driver(loop: asyncio.AbstractEventLoop, orphaned: asyncio.Event) -> N
 
 def main() -> None:
     """Read the settings, run the worker, end when it or the driver ends."""
-    asyncio.run(_run(json.loads(sys.stdin.buffer.readline())))
+    spec = json.loads(sys.stdin.buffer.readline())
+    with Tee() as tee:
+        asyncio.run(_run(spec, tee.tail))
 
 
 if __name__ == "__main__":

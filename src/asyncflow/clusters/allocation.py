@@ -11,9 +11,9 @@ from asyncflow.clusters import _launchers as launchers
 from asyncflow.clusters._environment import Allocation, allocation_of
 from asyncflow.errors import StartError
 from asyncflow.options import Duration, Size
+from asyncflow.queues.paths import SHARED
 from asyncflow.queues.poolkeys import Line, Name, SchedulerOptions
 from asyncflow.queues.pools import Pool
-from asyncflow.queues.run import SHARED
 from asyncflow.queues.settings import ClusterSettings
 from asyncflow.queues.target import Cluster
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from asyncflow.clusters._queued import queue_kind
 from asyncflow.options import Size
+from asyncflow.queues.causes import Cause
 from asyncflow.queues.commands import Ran
 from asyncflow.queues.jobs import JobState, Report
 from asyncflow.queues.poolkeys import Line, Name, PoolKeys, QueueSettings
@@ -27,8 +28,23 @@ class Lsf(QueueSystem):
     job_class = "LSFJob"
     submit: ClassVar[list[str]] = ["bsub"]
     directive = "#BSUB"
+    causes: ClassVar[Mapping[str, Cause]] = {
+        r"\bTERM_(RUNLIMIT|DEADLINE|WINDOW)\b": Cause.WALLTIME,
+        r"\bTERM_(MEMLIMIT|SWAP)\b": Cause.MEMORY,
+        r"\bTERM_(PREEMPT|LOAD|RC_RECLAIM)\b": Cause.PREEMPTED,
+        r"^UNKWN\b": Cause.NODE,  # the server hears nothing of it
+        r"\bTERM_REQUEUE_(OWNER|ADMIN)\b": Cause.REQUEUED,
+        r"\bTERM_(FORCE_)?(OWNER|ADMIN)\b": Cause.CANCELLED,
+    }
+    logged: ClassVar[Mapping[str, Cause]] = {
+        r"TERM_RUNLIMIT": Cause.WALLTIME,
+        r"TERM_(MEMLIMIT|SWAP)|oom[-_]kill": Cause.MEMORY,
+        r"TERM_PREEMPT": Cause.PREEMPTED,
+    }
     busy = re.compile(r" is down|please wait|cannot connect|not responding|timed out|try (again|later)", re.IGNORECASE)
     gone = re.compile(r"job has already finished|is not found|no matching job found", re.IGNORECASE)
+    own_variables = ("LSB_JOBID", "LSB_JOBNAME", "LS_SUBCWD")
+    inner = re.compile(r"LSB_(?!DEFAULT)|LS_(SUBCWD|JOBPID|EXEC_T)|LSFUSER$")
     job_id = re.compile(r"Job <(?P<job_id>\d+)>")
 
     def walltime(self, seconds: float) -> str:

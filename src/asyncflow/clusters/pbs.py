@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from asyncflow.clusters._queued import queue_kind
+from asyncflow.queues.causes import Cause
 from asyncflow.queues.commands import Ran
 from asyncflow.queues.jobs import JobState, Report
 from asyncflow.queues.poolkeys import Line, Name, PoolKeys, QueueSettings
@@ -19,7 +20,16 @@ from asyncflow.units import clock, seconds
 _STATES = dict.fromkeys("QHWTM", JobState.QUEUED) | dict.fromkeys("FX", JobState.ENDED)
 
 #: What negative exit statuses mean (pbs_server_attributes(7B), "Job Exit Status Codes").
-_ENDS = {-29: "walltime", -27: "memory", -26: "CPU time", -3: "could not be started, and is tried again"}
+_ENDS = {
+    -29: "walltime",
+    -28: "CPU time",
+    -27: "memory",
+    -26: "virtual memory",
+    -14: "put back into the queue, as another of its nodes failed",
+    -11: "put back into the queue",
+    -4: "lost with its node",
+    -3: "could not be started, and is tried again",
+}
 
 #: Exit statuses of qstat and qdel that concern single jobs: unknown, finished.
 _UNKNOWN, _FINISHED = 153, 35
@@ -34,8 +44,21 @@ class Pbs(QueueSystem):
     job_class = "PBSJob"
     submit: ClassVar[list[str]] = ["qsub"]
     directive = "#PBS"
+    causes: ClassVar[Mapping[str, Cause]] = {
+        r"^F walltime": Cause.WALLTIME,
+        r"^F (virtual )?memory": Cause.MEMORY,
+        r"^F exit status 271\b": Cause.CANCELLED,  # 256 and SIGTERM, as qdel sends it
+        r"^\S+ put back": Cause.REQUEUED,
+        r"^F lost with its node": Cause.NODE,
+    }
+    logged: ClassVar[Mapping[str, Cause]] = {
+        r"PBS: job killed: walltime .* exceeded limit": Cause.WALLTIME,
+        r"PBS: job killed: v?mem .* exceeded limit|oom[-_]kill": Cause.MEMORY,
+    }
     busy = re.compile(r"cannot connect to (specified )?server|connection refused|timed out|try again", re.IGNORECASE)
     gone = re.compile(r"unknown job id|job has finished|request invalid for state", re.IGNORECASE)
+    own_variables = ("PBS_JOBID", "PBS_JOBNAME", "PBS_O_WORKDIR")
+    inner = re.compile(r"PBS_(O_|JOB|NODE|TASK|MOM|QUEUE|ENVIRONMENT|NUM_|ARRAY|COOKIE)|NCPUS$|OMP_NUM_THREADS$")
     job_id = re.compile(r"^(?P<job_id>\d+\S*)\s*$", re.MULTILINE)
 
     def __init__(self) -> None:
@@ -148,4 +171,4 @@ def _report(job: Mapping[str, Any]) -> Report:
     elif state is JobState.RUNNING:
         reason = ""
     used = str(job.get("resources_used", {}).get("walltime", "0"))
-    return Report(state, word, reason, str(job.get("exec_host", "")), seconds(used))
+    return Report(state, word, reason, str(job.get("exec_host", "")), seconds(used), int(job.get("run_count", 0)))

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from asyncflow.clusters._queued import queue_kind
+from asyncflow.queues.causes import Cause
 from asyncflow.queues.commands import Ran
 from asyncflow.queues.jobs import JobState, Report
 from asyncflow.queues.poolkeys import Line, Name, PoolKeys, QueueSettings
@@ -15,8 +16,19 @@ from asyncflow.queues.system import Driver, QueueSystem
 from asyncflow.units import clock
 
 _QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
-_ENDED = ("CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
-_STATES = dict.fromkeys(_QUEUED, JobState.QUEUED) | dict.fromkeys((*_ENDED, "BOOT_FAIL"), JobState.ENDED)
+_ENDED = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+)
+_STATES = dict.fromkeys(_QUEUED, JobState.QUEUED) | dict.fromkeys(_ENDED, JobState.ENDED)
+_BOOKED = "JobID,State,NodeList"
 _FORMAT = "%i|%T|%M|%N|%r"  # the reason last: it may hold anything
 
 
@@ -26,8 +38,25 @@ class Slurm(QueueSystem):
     job_class = "SLURMJob"
     submit: ClassVar[list[str]] = ["sbatch"]
     directive = "#SBATCH"
+    causes: ClassVar[Mapping[str, Cause]] = {
+        r"^(TIMEOUT|DEADLINE)\b|\bTimeLimit\b": Cause.WALLTIME,  # the latter while it is COMPLETING
+        r"^OUT_OF_MEMORY\b|\bOutOfMemory\b": Cause.MEMORY,
+        r"^PREEMPTED\b": Cause.PREEMPTED,
+        r"^(NODE_FAIL|BOOT_FAIL)\b": Cause.NODE,
+        r"^REQUEUED\b": Cause.REQUEUED,
+        r"^CANCELLED\b": Cause.CANCELLED,
+    }
+    logged: ClassVar[Mapping[str, Cause]] = {
+        r"CANCELLED AT .* DUE TO TIME LIMIT": Cause.WALLTIME,
+        r"oom[-_]kill|[Ee]xceeded (job |step )?memory limit": Cause.MEMORY,
+        r"CANCELLED AT .* DUE TO PREEMPTION": Cause.PREEMPTED,
+        r"CANCELLED AT .* DUE TO NODE FAILURE": Cause.NODE,
+        r"CANCELLED AT .* DUE TO JOB REQUEUE": Cause.REQUEUED,
+    }
     busy = re.compile(r"timed out|temporarily|unable to contact slurm controller|try again|too many", re.IGNORECASE)
     gone = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
+    own_variables = ("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_SUBMIT_DIR")
+    inner = re.compile(r"SLURMD?_(?!(CONF|CLUSTERS|EXIT_ERROR|UMASK)$)")  # SBATCH_ is the user's
     job_id = re.compile(r"batch job (?P<job_id>\d+)")
 
     def walltime(self, seconds: float) -> str:
@@ -44,6 +73,20 @@ class Slurm(QueueSystem):
             return None
         return dict(_report(line) for line in ran.stdout.splitlines() if line.count("|") >= 4)
 
+    def books(self, ids: Sequence[str]) -> list[list[str]]:
+        """The accounts, where the site keeps any, else its log of completed jobs; runs before a requeue included."""
+        asked = ["--noheader", "--parsable2", "--duplicates", f"--jobs={','.join(ids)}", f"--format={_BOOKED}"]
+        return [["sacct", "--allocations", *asked], ["sacct", "--completion", *asked]]
+
+    def booked(self, ran: Ran) -> dict[str, str] | None:
+        """The last run of each that is over."""
+        if ran.returncode != 0:
+            return None
+        lines = (line.split("|") for line in ran.stdout.splitlines() if line.count("|") == 2)
+        return {
+            job_id: f"{word} {nodes}" for job_id, word, nodes in lines if word.split(" ")[0] in (*_ENDED, "REQUEUED")
+        }
+
     def cancel(self, ids: Sequence[str]) -> list[str]:
         """TERM, then KILL after the site's KillWait."""
         return ["scancel", *ids]
@@ -51,6 +94,10 @@ class Slurm(QueueSystem):
     def cancel_queued(self, ids: Sequence[str]) -> list[str]:
         """Decided by the controller, at that moment."""
         return ["scancel", "--state=PENDING", *ids]
+
+    def own_script(self, job_id: str) -> list[str]:
+        """From the controller, which keeps it."""
+        return ["scontrol", "write", "batch_script", job_id, "-"]
 
     def find(self, run: str) -> list[str]:
         """Unfinished ones are what squeue shows by itself."""
@@ -84,6 +131,7 @@ class Slurm(QueueSystem):
         asked += [f"--mem={-(-driver.memory // 2**20)}M"] if driver.memory else []
         asked += [f"--partition={driver.queue}"] if driver.queue else []
         asked += [f"--account={driver.account}"] if driver.account else []
+        asked += ["--open-mode=append"] if driver.goes_on else []
         return asked
 
     def before_limit(self, driver: Driver) -> list[str]:

@@ -1,9 +1,10 @@
 """How much unfinished work there is for each pool, as the scheduler knows it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncflow.queues.pools import Pool, pool_resource
+from asyncflow.queues.scaling import LongWork
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -15,7 +16,17 @@ WORTH = 5.0
 _LEAST = 1e-6
 
 
-def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str, int]) -> dict[str, float]:
+def asked(task: "TaskState") -> float:
+    """Seconds that `task` was said to take; 0 where nothing was said."""
+    return (task.annotations or {}).get("expected", 0.0)  # type: ignore[no-any-return]
+
+
+def demand(
+    scheduler: "Scheduler",
+    pools: Sequence[Pool],
+    processes: Mapping[str, int],
+    expected: Callable[["TaskState"], float] = asked,
+) -> dict[str, float]:
     """The jobs of each pool that the tasks which could run now would keep busy.
 
     Parameters
@@ -26,6 +37,8 @@ def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str
         In the order of the configuration.
     processes : mapping of str to int
         Workers of each job, by pool.
+    expected : callable
+        Seconds that a task takes, 0 where that may be anything; the same for all of one name that ask for the same.
 
     Returns
     -------
@@ -34,7 +47,8 @@ def demand(scheduler: "Scheduler", pools: Sequence[Pool], processes: Mapping[str
     """
     workers = dict.fromkeys((pool.name for pool in pools), 0.0)
     for task, count in _alike(runnable(scheduler)):
-        fitting = [pool for pool in pools if can_run(task, pool)]
+        seconds = expected(task)
+        fitting = [pool for pool in pools if can_run(task, pool, seconds)]
         left = float(count)
         for pool in fitting:  # what is more than a pool may ever have goes to the next
             is_last = pool is fitting[-1]
@@ -49,7 +63,8 @@ def _alike(tasks: Iterable["TaskState"]) -> Iterator[tuple["TaskState", int]]:
     """One of each sort of task, and how many there are: thousands of calls are of a handful of sorts."""
     sorts: dict[Any, list[TaskState]] = {}
     for task in tasks:
-        sort = (task.prefix.name, tuple(task.resource_restrictions.items()) if task.resource_restrictions else ())
+        needs = tuple(task.resource_restrictions.items()) if task.resource_restrictions else ()
+        sort = (task.prefix.name, needs, asked(task) if task.annotations else 0.0)
         sorts.setdefault(sort, []).append(task)
     for alike in sorts.values():
         yield alike[0], len(alike)
@@ -66,17 +81,39 @@ def share(task: "TaskState", pool: Pool) -> float:
     return taken * (max(_LEAST, min(1.0, average / WORTH)) if average >= 0 else 1.0)
 
 
-def can_run(task: "TaskState", pool: Pool) -> bool:
-    """Whether a worker of `pool` has what `task` asks for."""
+def can_run(task: "TaskState", pool: Pool, seconds: float = 0.0) -> bool:
+    """Whether a worker of `pool` has what `task` asks for, and lasts for `seconds`."""
+    if pool.longest is not None and seconds > pool.longest:
+        return False
     has = {"cores": pool.cores, "memory": pool.memory or float("inf"), **pool.resources}
-    asked = task.resource_restrictions or {}
-    return all(name == pool_resource(pool.name) or has.get(name, 0) >= amount for name, amount in asked.items())
+    needs = task.resource_restrictions or {}
+    return all(name == pool_resource(pool.name) or has.get(name, 0) >= amount for name, amount in needs.items())
 
 
 def doomed(scheduler: "Scheduler", pool: Pool, others: Sequence[Pool]) -> list["TaskState"]:
     """The tasks that `pool` can run, which has no job and gets none, and none of `others`."""
     can = [task for task in runnable(scheduler) if can_run(task, pool)]
-    return [task for task in can if not any(can_run(task, other) for other in others)]
+    return [task for task in can if not any(can_run(task, other, asked(task)) for other in others)]
+
+
+def long_work(
+    tasks: Iterable["TaskState"],
+    pools: Sequence[Pool],
+    processes: Mapping[str, int],
+    expected: Callable[["TaskState"], float] = asked,
+) -> dict[str, list[LongWork]]:
+    """What `tasks`, which wait and take long, ask of the jobs of each pool; the other arguments are those of `demand`.
+
+    Each goes to the first pool that can run it.
+    """
+    found: dict[str, list[LongWork]] = {}
+    for task, count in _alike(tasks):
+        seconds = expected(task)
+        pool = next((pool for pool in pools if can_run(task, pool, seconds)), None)
+        if seconds and pool is not None:
+            work = LongWork(seconds, count * share(task, pool) / processes[pool.name])
+            found.setdefault(pool.name, []).append(work)
+    return found
 
 
 def runnable(scheduler: "Scheduler") -> Iterator["TaskState"]:

@@ -1,11 +1,12 @@
 """From what scheduler and roster know to the facts that `scaling.decide` takes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from asyncflow.queues.jobs import Job
 from asyncflow.queues.roster import Crew
-from asyncflow.queues.scaling import JobFacts, PoolFacts, staying, wanted
+from asyncflow.queues.scaling import JobFacts, LongWork, PoolFacts, staying, wanted
 from asyncflow.queues.template import PoolPlan
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ class Pressure:
         self._surplus_since: float | None = None
         self.queue_wait = 0.0  #: seconds that the job whose worker came last had waited
 
-    def facts(self, scheduler: "Scheduler", crew: Crew, demand: float, now: float) -> PoolFacts:
+    def facts(
+        self, scheduler: "Scheduler", crew: Crew, demand: float, now: float, long: Sequence[LongWork] = ()
+    ) -> PoolFacts:
         """The facts at `now`."""
         keys = self._plan.keys
         jobs = crew.live()
@@ -32,6 +35,7 @@ class Pressure:
             idle_timeout=keys.idle_timeout,
             lead=min(keys.walltime / 4, max(5.0, 1.5 * self.queue_wait)),
             jobs=[self._job(scheduler, job, now) for job in jobs],
+            long=long,
         )
         if wanted(facts) >= len(staying(facts)):
             self._surplus_since = None
@@ -53,4 +57,5 @@ class Pressure:
             age=now - job.joined if job.joined is not None else 0.0,
             idle=now - job.idle_since if job.idle_since is not None else 0.0,
             remaining=job.started + self._plan.lifetime.drain - now,
+            lasts=self._plan.lifetime.time_for_task(job.started, job.joined, now),
         )

@@ -28,6 +28,8 @@ class Report:
         Where it runs or ran.
     elapsed : float
         Seconds that it has run.
+    runs : int
+        How often it was begun; 0 where nothing tells.
     """
 
     state: JobState
@@ -35,6 +37,7 @@ class Report:
     reason: str = ""
     nodes: str = ""
     elapsed: float = 0.0
+    runs: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -77,6 +80,10 @@ class Job:
         Whether its workers take no new task.
     is_seen : bool
         Whether the queueing system has ever listed it.
+    has_worked : bool
+        Whether a task has ended well on it.
+    booked : str
+        How it ended according to the queueing system's books, where the queue has forgotten it or put it back.
     """
 
     id: str
@@ -92,6 +99,8 @@ class Job:
     is_cancelled: bool = False
     is_leaving: bool = False
     is_seen: bool = False
+    has_worked: bool = False
+    booked: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -102,6 +111,16 @@ class Job:
     def is_running(self) -> bool:
         """Whether it has begun and not ended; a worker may tell us before the queue does."""
         return not self.has_ended and self.started is not None
+
+    @property
+    def is_untold(self) -> bool:
+        """Whether the queue does not say how it ended: it knows it no more, or has put it back."""
+        return (self.has_ended and not self.report.word) or self.report.state is JobState.QUEUED
+
+    @property
+    def last_word(self) -> str:
+        """What is said of it: the books', where the queue does not say how it ended."""
+        return (self.booked if self.is_untold else "") or str(self.report)
 
     def __str__(self) -> str:
         return f"{self.id} ({self.report})"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -13,6 +13,9 @@ from distributed.protocol import deserialize
 from distributed.protocol.pickle import dumps
 
 logger = logging.getLogger("asyncflow")
+
+#: The stimulus of a worker's removal when its time is over.
+LEFT = "asyncflow-left"
 
 #: Seconds between looks at what still runs on a worker that leaves.
 INTERVAL = 0.25
@@ -33,7 +36,7 @@ async def leave(scheduler: Scheduler, address: str, end: float) -> None:
             await asyncio.sleep(min(INTERVAL, max(0.0, end - monotonic())))
     except OSError as error:  # it went of its own accord meanwhile
         logger.debug("the worker %s left before it was told to: %s", address, error)
-    await scheduler.remove_worker(address, stimulus_id=f"asyncflow-left-{monotonic()}", expected=True, close=True)
+    await scheduler.remove_worker(address, stimulus_id=f"{LEFT}-{monotonic()}", expected=True, close=True)
 
 
 async def _hand_over(scheduler: Scheduler, address: str, end: float) -> Container[str]:
@@ -71,17 +74,36 @@ async def _drain(scheduler: Scheduler, address: str) -> None:
     scheduler.handle_worker_status_change(Status.closing_gracefully, worker, stimulus)
     change = {"op": "worker-status-change", "status": Status.closing_gracefully.name, "stimulus_id": stimulus}
     scheduler.stream_comms[address].send(change)
-    # By a message of its own, for that of the stream may arrive later: from here on the worker begins nothing.
-    answer = await scheduler.rpc(address).run(function=dumps(_begun), args=dumps(()), kwargs=dumps({}), wait=True)
-    if answer["status"] != "OK":  # then nothing is known, and what runs must not be begun elsewhere
-        logger.warning("the worker %s does not tell what it runs; what waits there stays: %s", address, answer)
+    try:  # by a message of its own, for that of the stream may arrive later: from here on the worker begins nothing
+        begun = set(await ask(scheduler, address, _begun))
+    except UnansweredError as error:  # then nothing is known, and what runs must not be begun elsewhere
+        logger.warning("%s; what waits there stays", error)
         return
-    result = answer["result"]
-    begun = set(deserialize(result.header, result.frames))  # the scheduler opens nothing by itself
     with suppress(KeyError):
         for task in list(scheduler.workers[address].processing):
             if task.key not in begun:
                 scheduler._reschedule(task.key, worker=address, stimulus_id=stimulus)  # noqa: SLF001 - as stealing does
+
+
+class UnansweredError(Exception):
+    """What a worker was asked raised an error there."""
+
+
+async def ask(scheduler: Scheduler, address: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What `function` returns on a worker; it is given `args`, and the worker as ``dask_worker``.
+
+    Raises
+    ------
+    UnansweredError
+        When it raised there.
+    OSError
+        When the worker is gone.
+    """
+    answer = await scheduler.rpc(address).run(function=dumps(function), args=dumps(args), kwargs=dumps({}), wait=True)
+    if answer["status"] != "OK":
+        raise UnansweredError(f"the worker {address} does not tell what it runs: {answer}")
+    result = answer["result"]
+    return deserialize(result.header, result.frames)  # the scheduler opens nothing by itself
 
 
 def _begun(dask_worker: Worker) -> list[Any]:

@@ -1,5 +1,6 @@
 """When the workers of a job with a walltime leave: in order, before the queueing system kills them."""
 
+import math
 from typing import NamedTuple
 
 
@@ -22,6 +23,33 @@ class Lifetime(NamedTuple):
     end: float
     limit: float
     stagger: float
+
+    @property
+    def longest(self) -> float:
+        """The longest task that a fresh worker is sure to end, however long its start took within reason."""
+        return self.limit - 2 * self.stagger
+
+    def sure_end(self, started: float | None, joined: float | None) -> float:
+        """Until when a worker lasts in any case.
+
+        Parameters
+        ----------
+        started, joined : float or None
+            When its job began, and when its first worker connected; None where that is still to come.
+        """
+        if started is None or joined is None:
+            return math.inf
+        return min(started + self.end, joined + self.limit - self.stagger)
+
+    def time_for_task(self, started: float | None, joined: float | None, now: float) -> float:
+        """Seconds that a task may take which begins at `now`; `started` and `joined` as for `sure_end`.
+
+        A worker that has come just now is taken for good enough for anything: there may be no better one, where jobs
+        take long from their start to their first worker, and a task must not wait for ever.
+        """
+        if joined is not None and now <= joined + self.stagger:
+            return math.inf
+        return self.sure_end(started, joined) - now
 
 
 def lifetime_of(walltime: float, margin: float | None = None) -> Lifetime:

@@ -4,6 +4,9 @@ import os
 import shlex
 from pathlib import Path
 
+#: Where runs have their directories, unless told otherwise; homes are shared by nearly all clusters.
+SHARED = "~/.asyncflow"
+
 
 def expanded(path: str) -> Path:
     """`path` with its ``$VARIABLES`` and ``~`` replaced."""

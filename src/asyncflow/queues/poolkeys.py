@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from asyncflow.options import Duration, Size
 from asyncflow.queues.dashboards import DashboardAddress
-from asyncflow.queues.run import SHARED
+from asyncflow.queues.paths import SHARED
 from asyncflow.queues.settings import ClusterSettings
 
 _ONE_LINE, _NAME = r"^[^\x00-\x08\x0a-\x1f\x7f]+$", "^[A-Za-z][A-Za-z0-9_]*$"

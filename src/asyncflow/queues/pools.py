@@ -1,11 +1,12 @@
 """Shapes of workers, whether a task fits one, and which pool runs it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asyncflow.options import TaskOptions
 from asyncflow.suggest import did_you_mean, hint
-from asyncflow.units import show_size
+from asyncflow.units import clock, show_size
 
 #: How much of its own pool each worker declares: tasks take one of it, and so never wait for it.
 PLENTY = 2**40
@@ -29,6 +30,8 @@ class Pool:
         Abstract resources that each worker declares.
     is_named : bool
         Whether the configuration named it, so that tasks can ask for it; else it is the only one.
+    longest : float or None
+        Seconds that a task may take at most, for its worker leaves then; None where workers stay.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Pool:
     memory: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     is_named: bool = False
+    longest: float | None = None
 
     def lack(self, options: TaskOptions) -> str | None:
         """What of `options` one worker of this pool can never give; None where it fits."""
@@ -53,6 +57,11 @@ class Pool:
                 return f"asks for the resource {name!r}, which pool {self.name!r} does not declare; {known}"
             if amount > self.resources[name]:
                 return f"asks for {amount:g} {name}, and a worker of pool {self.name!r} has {self.resources[name]:g}"
+        if options.expected and self.longest is not None and options.expected > self.longest:
+            return (
+                f"is expected to take {clock(options.expected, days=False)}, and the walltime of pool {self.name!r} "
+                f"leaves {clock(math.floor(self.longest), days=False)} for a task; raise walltime: of the pool"
+            )
         return None
 
 

@@ -56,6 +56,7 @@ class Queue:
         self._submissions: set[asyncio.Future[str]] = set()
         self._alive: dict[str, None] = {}
         self._is_doubtful = False
+        self._without_books: set[int] = set()
 
     @property
     def next_poll(self) -> float:
@@ -135,6 +136,17 @@ class Queue:
             self._is_silent = False
         self._next_poll = monotonic() + self._interval
         return reports
+
+    async def look_up(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """How those jobs ended according to the queueing system's books, for as many as are there; one question."""
+        for number, command in enumerate(self._system.books(ids)):
+            if number in self._without_books:
+                continue
+            if (found := self._system.booked(ran := await run(command))) is not None:
+                return found
+            logger.debug("the queueing system has no such books (%s)", ran)
+            self._without_books.add(number)
+        return {}
 
     async def cancel(self, ids: Iterable[str], *, queued: bool = False) -> bool:
         """End those jobs; whether that was understood.

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from asyncflow.queues.causes import Cause
 from asyncflow.queues.jobs import Job, JobState, Report
 
-#: A job that ends by itself within so many seconds of its start, or without a worker, died quickly.
+#: A job that ends by itself within so many seconds of its first worker, or without one, died quickly, unless it worked.
 QUICK = 60.0
 
 #: Quick deaths in a row after which a pool is given up.
@@ -13,6 +14,10 @@ STRIKES = 3
 
 #: Seconds that a queueing system may take to list what it has accepted.
 LAG = 60.0
+
+#: Ends that are somebody else's doing, as far as the pool's jobs are known to work. Until then what looks like it may
+#: follow from the configuration: a queueing system cancels as well what breaks its rules.
+OUTSIDE = frozenset({Cause.PREEMPTED, Cause.NODE, Cause.REQUEUED, Cause.CANCELLED})
 
 
 @dataclass
@@ -27,16 +32,28 @@ class Crew:
         Oldest first.
     deaths : list of Job
         Those that died quickly, one after the other, since one last lived.
+    is_proven : bool
+        Whether any job has ever lived or worked.
     """
 
     pool: str
     jobs: list[Job] = field(default_factory=list)
     deaths: list[Job] = field(default_factory=list)
+    is_proven: bool = False
 
     @property
     def is_given_up(self) -> bool:
         """Whether too many died quickly."""
         return len(self.deaths) >= STRIKES
+
+    def prove(self, job: Job) -> None:
+        """That job has lived for long enough, or worked: forget the deaths before it.
+
+        Those only: one that is well says nothing of jobs that came after it, on other nodes perhaps.
+        """
+        self.is_proven = True
+        if self.deaths and job.submitted > self.deaths[-1].submitted:
+            self.deaths.clear()
 
     def live(self) -> list[Job]:
         """The jobs that may still run a task: neither cancelled nor on their way out."""
@@ -88,6 +105,13 @@ class Roster:
             job.deserted = now if not job.workers else None
         return job
 
+    def worked(self, address: str) -> None:
+        """A task has ended well on the worker at that address."""
+        job = self._by_worker.get(address)
+        if job is not None and not job.has_worked:
+            job.has_worked = True
+            self.crews[job.pool].prove(job)
+
     def deserted(self, now: float, patience: float) -> list[Job]:
         """Jobs that run without a worker: all have been gone for long, as on a node that hangs, or none ever came.
 
@@ -106,7 +130,7 @@ class Roster:
         Returns
         -------
         list of Job
-            Those that have ended, and are no longer in their crews.
+            Those that have ended, and are no longer in their crews; `bury` them once it is known why.
         """
         ended = []
         for job in list(self):
@@ -115,17 +139,31 @@ class Roster:
                 continue
             self._note(job, report or Report(JobState.ENDED, "", "gone from the queue"), now)
             if job.has_ended:
-                self._remove(job, now)
+                self.crews[job.pool].jobs.remove(job)
+                self._by_name.pop(job.name, None)
                 ended.append(job)
         return ended
 
+    def bury(self, job: Job, now: float, cause: Cause | None = None) -> None:
+        """Count a job that has ended: whether it died quickly, and that says something against its pool.
+
+        Parameters
+        ----------
+        cause : Cause, optional
+            Why it ended, as far as the queueing system or its books say so.
+        """
+        crew = self.crews[job.pool]
+        if _has_lived(job, now):
+            crew.prove(job)
+        elif not (job.is_cancelled or job.is_leaving or (crew.is_proven and cause in OUTSIDE)):
+            crew.deaths.append(job)
+
     def lived(self, now: float) -> None:
-        """Forget the quick deaths of pools where a job has lived for long enough."""
+        """Forget the quick deaths of pools where a later job has lived for long enough."""
         for crew in self.crews.values():
-            # Of a later job only: one that is well says nothing of those that came after it, on other nodes perhaps.
-            after = crew.deaths[-1].submitted if crew.deaths else 0.0
-            if any(job.joined is not None and now - job.joined >= QUICK and job.submitted > after for job in crew.jobs):
-                crew.deaths.clear()
+            for job in crew.jobs:
+                if _has_lived(job, now):
+                    crew.prove(job)
 
     def _note(self, job: Job, report: Report, now: float) -> None:
         job.is_seen = True
@@ -138,18 +176,11 @@ class Roster:
             job.started = began if job.started is None else min(job.started, began)
         elif report.state is JobState.QUEUED and not job.workers:
             job.started = job.joined = job.deserted = job.idle_since = None  # requeued, perhaps after having run
-            job.is_leaving = False
+            job.is_leaving = job.has_worked = False
 
-    def _remove(self, job: Job, now: float) -> None:
-        crew = self.crews[job.pool]
-        crew.jobs.remove(job)
-        self._by_name.pop(job.name, None)
-        if job.is_cancelled or job.is_leaving:
-            return
-        if job.joined is None or now - job.joined < QUICK:
-            crew.deaths.append(job)
-        else:
-            crew.deaths.clear()
+
+def _has_lived(job: Job, now: float) -> bool:
+    return job.has_worked or (job.joined is not None and now - job.joined >= QUICK)
 
 
 def reasons(jobs: Iterable[Job]) -> dict[str, list[Job]]:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncflow")
 
-#: Where runs have their directories, unless told otherwise; homes are shared by nearly all clusters.
-SHARED = "~/.asyncflow"
-
 #: What the names of all runs begin with, and so those of all jobs. PBS may cut names at 15 characters.
 PREFIX = "aflow-"
 

@@ -10,20 +10,25 @@ from typing import Any
 from distributed import Scheduler, SchedulerPlugin
 
 from asyncflow.errors import PoolError, StartError, SubmitError
-from asyncflow.queues.demand import demand, doomed
+from asyncflow.queues.demand import demand, doomed, long_work
 from asyncflow.queues.departures import Departures
 from asyncflow.queues.facts import Pressure
 from asyncflow.queues.jobs import Job
 from asyncflow.queues.leaving import give_back
 from asyncflow.queues.losses import Losses, fail
+from asyncflow.queues.placement import Placement
 from asyncflow.queues.queue import Queue
+from asyncflow.queues.recalling import Recalls
+from asyncflow.queues.records import JobRecord, in_words
 from asyncflow.queues.roster import Crew, Roster
 from asyncflow.queues.run import RunDirectory
-from asyncflow.queues.scaling import Decision, decide
+from asyncflow.queues.scaling import Decision, LongWork, decide
+from asyncflow.queues.start import Start
 from asyncflow.queues.submitter import Submitter
 from asyncflow.queues.system import QueueSystem
 from asyncflow.queues.teller import Teller
 from asyncflow.queues.template import PoolPlan, Site
+from asyncflow.queues.witness import station
 
 logger = logging.getLogger("asyncflow")
 
@@ -76,14 +81,18 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._processes = {name: plan.keys.processes for name, plan in self._plans.items()}
         self._roster = Roster(self._plans)
         self._teller = Teller(self._plans, self._roster, run)
+        self._losses: Losses = scheduler.plugins[Losses.name]
+        self._system = system
         self._wake = asyncio.Event()
-        self._first = asyncio.get_running_loop().create_future()
+        self._start = Start(plans, self._submit, queue, self._roster)
         self._pressures = {name: Pressure(plan) for name, plan in self._plans.items()}
         self._patience = max(NO_WORKER, *(2 * plan.keys.death_timeout for plan in plans))
         self._demand_took = 0.0
         self._refused: dict[str, SubmitError] = {}
         lifetimes = {name: plan.lifetime for name, plan in self._plans.items()}
         self._departures = Departures(scheduler, lifetimes, self._cancel)
+        self._placement = Placement(scheduler, self._roster, [plan.pool for plan in plans], lifetimes)
+        self._recalls = Recalls(scheduler, self._placement)
         self._loop: asyncio.Task[None] | None = None
 
     # From outside
@@ -103,19 +112,17 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         StartError
             When the jobs of all pools die, or no worker comes within `patience` seconds; with all that was tried.
         """
-        self._scheduler.plugins[Losses.name].explain = self._teller.lost
+        self._losses.record = self._record_of
+        station(self._scheduler)
         self._scheduler.add_plugin(self, name=self.name)
-        for plan in self._plans.values():
-            for _ in range(min(plan.keys.limits.min, plan.keys.max_queued)):
-                if not await self._submit_first(plan):
-                    break
+        self._placement.begin()
+        await self._start.submit()
         self._loop = asyncio.get_running_loop().create_task(self._run_for_ever())
-        if any(plan.keys.limits.min for plan in self._plans.values()):
-            try:
-                await asyncio.wait_for(self._first, patience)
-            except TimeoutError:
-                text = self._teller.tried(patience, self._site.scheduler, self._submitter.refusals)
-                raise StartError(text) from None
+        try:
+            await self._start.wait(patience)
+        except TimeoutError:
+            text = self._teller.tried(patience, self._site.scheduler, self._submitter.refusals)
+            raise StartError(text) from None
 
     async def close(self) -> bool:
         """Cancel all jobs; whether the queueing system took note of all."""
@@ -123,8 +130,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             self._loop.cancel()
             await asyncio.wait([self._loop])
         await self._departures.close()
-        if not self._first.cancel() and not self._first.cancelled():
-            self._first.exception()  # where nobody waited for the first worker, nobody has looked
+        await self._recalls.close()
+        self._start.close()
         return await self._queue.cancel_all()
 
     # What the scheduler tells
@@ -137,10 +144,10 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             return
         if job.joined == now:
             self._pressures[job.pool].queue_wait = now - job.submitted
+        self._placement.note_workers()
         if job.is_leaving:  # its nanny has started it again
             self._departures.see_off(job, [worker])
-        if not self._first.done():
-            self._first.set_result(None)
+        self._start.came()
         self._wake.set()
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
@@ -151,7 +158,9 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Called by Dask for each step of each task, so this must cost next to nothing."""
-        if finish in _WAITS or (self._is_elastic and finish == "processing"):
+        if finish == "memory" and (worker := kwargs.get("worker")) is not None:
+            self._roster.worked(worker)
+        elif finish in _WAITS or (self._is_elastic and finish == "processing"):
             self._wake.set()
 
     # The loop
@@ -172,19 +181,21 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._departures.begin(self._roster, now)
         if any(self._roster) and now >= self._queue.next_poll:
             await self._ask()
-        needs = self._demand() if self._is_elastic else {}
-        for name, plan in self._plans.items():
-            await self._adjust(plan, needs.get(name, 0.0))
+        self._recalls.look(now)
+        for name, (need, long) in self._needs().items():
+            await self._adjust(self._plans[name], need, long)
         self._fail_what_nothing_can_run()
         await self._cancel_deserted(monotonic())
 
-    def _demand(self) -> dict[str, float]:
-        crews = self._roster.crews
+    def _needs(self) -> dict[str, tuple[float, Sequence[LongWork]]]:
+        """The demand for each pool's jobs, and what of it waits for one that lasts."""
+        crews, expected = self._roster.crews, self._placement.expected
         pools = [plan.pool for name, plan in self._plans.items() if not crews[name].is_given_up]
         began = monotonic()
-        needs = demand(self._scheduler, pools, self._processes)
+        needs = demand(self._scheduler, pools, self._processes, expected) if self._is_elastic else {}
+        long = long_work(self._placement.waiting(), pools, self._processes, expected)
         self._demand_took = monotonic() - began  # of a hundred thousand tasks it takes a while
-        return needs
+        return {pool.name: (needs.get(pool.name, 0.0), long.get(pool.name, ())) for pool in pools}
 
     async def _ask(self) -> None:
         reports = await self._queue.ask([job.id for job in self._roster])
@@ -192,25 +203,40 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             return
         now = monotonic()
         self._roster.lived(now)
-        for job in self._roster.take(reports, now):
-            self._queue.ended(job.id)
+        ran = [job for job in self._roster if job.is_running]
+        ended = self._roster.take(reports, now)
+        await self._look_up([job for job in ran if job.is_untold])
+        self._losses.look()
+        for job in ended:
             await self._note_end(job)
         await self._queue.cancel(self._queue.strays(reports))
         self._teller.reasons()
 
-    async def _adjust(self, plan: PoolPlan, need: float) -> None:
+    async def _look_up(self, jobs: Sequence[Job]) -> None:
+        """Ask the books about jobs that have run, and of which the queue does not say how they ended."""
+        found = await self._queue.look_up([job.id for job in jobs]) if jobs else {}
+        for job in jobs:
+            job.booked = found.get(job.id, "")
+
+    def _record_of(self, worker: str) -> JobRecord | None:
+        job = self._roster.job_of(worker)
+        if job is None:
+            return None
+        return JobRecord(job, self._plans[job.pool], self._system, self._teller.tail, monotonic())
+
+    async def _adjust(self, plan: PoolPlan, need: float, long: Sequence[LongWork]) -> None:
         crew = self._roster.crews[plan.pool.name]
         if crew.is_given_up:
             return
-        decision = self._decide(crew, need)
+        decision = self._decide(crew, need, long)
         if decision.give_back:  # on fresh news only: one of them may just have begun
             await self._ask()
-            decision = self._decide(crew, need)
+            decision = self._decide(crew, need, long)
         await self._submit_more(plan, decision.submit)
         await self._give_back([job for job in crew.jobs if job.id in decision.give_back])
 
-    def _decide(self, crew: Crew, need: float) -> Decision:
-        return decide(self._pressures[crew.pool].facts(self._scheduler, crew, need, monotonic()))
+    def _decide(self, crew: Crew, need: float, long: Sequence[LongWork]) -> Decision:
+        return decide(self._pressures[crew.pool].facts(self._scheduler, crew, need, monotonic(), long))
 
     # What is done
 
@@ -218,17 +244,6 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         job = await self._submitter.submit(plan)
         logger.info("pool %r: submitted job %s", job.pool, job.id)
         self._roster.add(job)
-
-    async def _submit_first(self, plan: PoolPlan) -> bool:
-        """For the first jobs of a pool: a refusal is the caller's to hear, unless it is only for now, or of a limit."""
-        try:
-            await self._submit(plan)
-        except SubmitError as error:
-            if not (self._queue.is_busy(error) or self._roster.crews[plan.pool.name].jobs):
-                raise
-            logger.warning("pool %r: %s", plan.pool.name, error)
-            return False
-        return True
 
     async def _submit_more(self, plan: PoolPlan, count: int) -> None:
         """As many of `count` as are accepted; what is refused is tried again later."""
@@ -241,7 +256,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             if not self._queue.is_busy(error) and not self._roster.crews[pool].jobs:
                 self._refused[pool] = error
                 if not any(self._roster):
-                    self._give_up_waiting(error)
+                    self._start.give_up(error)
 
     async def _give_back(self, jobs: Sequence[Job]) -> None:
         queued = [job for job in jobs if not job.is_running]
@@ -275,11 +290,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             fail(self._scheduler, doomed(self._scheduler, pools[name], hopeful), error)
 
     async def _note_end(self, job: Job) -> None:
+        self._queue.ended(job.id)
+        self._roster.bury(job, monotonic(), in_words(self._system.causes, job.last_word))
         error = await self._teller.ended(job)
-        kept = [name for name, plan in self._plans.items() if plan.keys.limits.min]
-        if error is not None and all(self._roster.crews[name].is_given_up for name in kept):
-            self._give_up_waiting(StartError(str(error)))
-
-    def _give_up_waiting(self, error: StartError) -> None:
-        if not self._first.done():
-            self._first.set_exception(error)
+        if error is not None:
+            self._start.died(error)

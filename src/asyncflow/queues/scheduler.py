@@ -8,8 +8,10 @@ from typing import Any
 import dask
 from distributed import Scheduler, SchedulerPlugin, Security
 
+from asyncflow.queues.bounds import keep_short
 from asyncflow.queues.dashboards import LOCAL
 from asyncflow.queues.losses import Losses
+from asyncflow.queues.placement import PlacingScheduler
 
 #: Messages that each stream of the scheduler remembers; Dask's thousand make memory grow for 40,000 tasks.
 STREAM_LOG_LENGTH = 10
@@ -63,13 +65,14 @@ async def start_scheduler(security: Security | None, dashboard_address: str | No
     """
     _quieten()
     with dask.config.set(_CONFIG):  # read while the scheduler is made and started, and put back
-        scheduler = Scheduler(
+        scheduler = PlacingScheduler(
             security=security,
             dashboard=dashboard_address is not None,
             dashboard_address=dashboard_address or LOCAL,  # its metrics are served even without a dashboard
             **options,
         )
         await _started(scheduler)
+    keep_short(scheduler)
     scheduler.add_plugin(_Streams(), name="asyncflow-streams")
     scheduler.add_plugin(Losses(scheduler), name=Losses.name)  # before others, which may forget whose worker it was
     return scheduler

@@ -2,12 +2,16 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from asyncflow.queues.causes import Cause
 from asyncflow.queues.commands import Ran
 from asyncflow.queues.jobs import Report
+
+#: Seconds that a driver has to close in order.
+CLOSING = 30.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,10 @@ class Driver:
         Bytes of each node.
     queue, account : str or None
         Where it goes, and who pays.
+    grace : float
+        Seconds that what runs is to get before the end.
+    goes_on : bool
+        Whether one such job follows the other, with the same log.
     """
 
     name: str
@@ -38,11 +46,18 @@ class Driver:
     memory: int | None = None
     queue: str | None = None
     account: str | None = None
+    grace: float = 30.0
+    goes_on: bool = False
 
     @property
     def warning(self) -> int:
         """Seconds before the end of its time at which it is told to close."""
-        return round(min(60.0, self.time / 4))
+        return round(min(self.grace + CLOSING, self.time / 4))
+
+    @property
+    def fitting_grace(self) -> float:
+        """Seconds of `grace` that fit into `warning`: closing takes some of it."""
+        return min(self.grace, max(self.warning / 2, self.warning - CLOSING))
 
 
 class QueueSystem(ABC):
@@ -71,6 +86,18 @@ class QueueSystem(ABC):
     #: Where the id stands in what `submit` says: its group ``job_id``.
     job_id: ClassVar[re.Pattern[str]]
 
+    #: Variables of a job's environment: its id, its name, and where it was submitted.
+    own_variables: ClassVar[tuple[str, str, str]]
+
+    #: Names of the variables that are true in one job only: a job that is submitted from it must not inherit them.
+    inner: ClassVar[re.Pattern[str]]
+
+    #: What words of the queue, or of its books, say of why a job ended; the first that fits.
+    causes: ClassVar[Mapping[str, Cause]]
+
+    #: The same for what the queueing system writes into a job's log.
+    logged: ClassVar[Mapping[str, Cause]]
+
     @abstractmethod
     def walltime(self, seconds: float) -> Any:
         """`seconds` as the job class takes it."""
@@ -87,9 +114,24 @@ class QueueSystem(ABC):
     def cancel(self, ids: Sequence[str]) -> list[str]:
         """The command that ends `ids`, politely first."""
 
+    def books(self, ids: Sequence[str]) -> list[list[str]]:
+        """Commands, the best first, that tell how jobs ended which the queue has forgotten or put back; none here."""
+        del ids
+        return []
+
+    def booked(self, ran: Ran) -> dict[str, str] | None:
+        """The last word on each job in what one of them says, as `causes` has it; None where that is no answer."""
+        del ran
+        return None
+
     def cancel_queued(self, ids: Sequence[str]) -> list[str]:
         """The command that ends those of `ids` that have not begun; where there is none, all of them."""
         return self.cancel(ids)
+
+    def own_script(self, job_id: str) -> list[str]:
+        """A command that prints the script of the running job; nothing where there is none."""
+        del job_id
+        return []
 
     @abstractmethod
     def find(self, run: str) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from asyncflow.errors import PoolError
 from asyncflow.queues.jobs import Job
 from asyncflow.queues.roster import Roster
-from asyncflow.queues.run import RunDirectory
-from asyncflow.queues.telling import given_up, lost, sorts, tried, waiting
+from asyncflow.queues.run import TAIL, RunDirectory
+from asyncflow.queues.telling import given_up, sorts, tried, waiting
 from asyncflow.queues.template import PoolPlan
 
 logger = logging.getLogger("asyncflow")
@@ -52,7 +52,7 @@ class Teller:
         crew = self._roster.crews[job.pool]
         if not crew.is_given_up or job.pool in self.stopped:
             return None
-        self.stopped[job.pool] = error = given_up(crew, await asyncio.to_thread(self._tail, crew.deaths[-1]))
+        self.stopped[job.pool] = error = given_up(crew, await asyncio.to_thread(self.tail, crew.deaths[-1]))
         logger.error("%s", error)
         return error
 
@@ -70,19 +70,15 @@ class Teller:
                 if said:
                     logger.info("pool %r: jobs wait in the queue: %s", name, waiting(crew))
 
-    def lost(self, task: str, worker: str, count: int) -> Exception:
-        """What a task fails with that was lost with its worker, for the `count`-th time; as `losses.Explain`."""
-        job = self._roster.job_of(worker)
-        return lost(task, worker, count, job, self._plans[job.pool] if job is not None else None)
-
     def tried(self, patience: float, address: str, refusals: Mapping[str, Exception]) -> str:
         """All that was done while no worker came to the scheduler at `address` for `patience` seconds."""
-        return tried(patience, address, self._plans.values(), self._roster.crews, self._tail, refusals)
+        return tried(patience, address, self._plans.values(), self._roster.crews, self.tail, refusals)
 
     async def _log_of(self, job: Job) -> str:
         """The end of its log as part of a message, read off the loop: shared file systems hang at times."""
-        log = await asyncio.to_thread(self._tail, job)
+        log = await asyncio.to_thread(self.tail, job)
         return f"; its log ends:\n{log}" if log else ""
 
-    def _tail(self, job: Job) -> str:
-        return self._run.tail(job.id, self._plans[job.pool].keys.log_directory)
+    def tail(self, job: Job, lines: int = TAIL) -> str:
+        """The end of its log; blocks."""
+        return self._run.tail(job.id, self._plans[job.pool].keys.log_directory, lines)

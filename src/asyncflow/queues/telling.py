@@ -1,18 +1,15 @@
-"""What is said of jobs that wait, end, die and lose their tasks: plain functions to texts and errors."""
+"""What is said of jobs that wait, end and die: plain functions to texts and errors."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from time import monotonic
 
-from asyncflow.errors import PoolError, WalltimeError, WorkerLostError
+from asyncflow.errors import PoolError
 from asyncflow.queues.jobs import Job
 from asyncflow.queues.roster import Crew, reasons
 from asyncflow.queues.template import PoolPlan
 
 #: The last lines of a job's log.
 Tail = Callable[[Job], str]
-
-_SLACK = 1.0  # seconds by which clocks may differ
 
 
 def waiting(crew: Crew) -> str:
@@ -34,26 +31,6 @@ def given_up(crew: Crew, log: str) -> PoolError:
         f"{ends}"
     )
     return PoolError(text, crew.pool, [job.id for job in crew.deaths], log)
-
-
-def lost(task: str, worker: str, count: int, job: Job | None, plan: PoolPlan | None) -> Exception:
-    """What a task fails with that was lost `count` times, the last time with `worker` of `job`."""
-    times = "once" if count == 1 else f"{count} times"
-    if job is None or plan is None:
-        return WorkerLostError(f"task {task!r} was lost {times} with its worker, the last of them {worker}", worker)
-    since = plan.lifetime.drain if job.is_leaving else plan.lifetime.end
-    if job.started is not None and monotonic() >= job.started + since - _SLACK:
-        walltime = plan.keys.walltime
-        text = (
-            f"task {task!r} was cut off {times} by the walltime of its jobs ({walltime:g} s in pool {job.pool!r}, the "
-            f"last of them job {job.id}); give the pool a longer walltime:, or the task less to do"
-        )
-        return WalltimeError(text, worker, walltime)
-    text = (
-        f"task {task!r} was lost {times} with its worker, the last of them {worker} of job {job} in pool "
-        f"{job.pool!r}; look into that job's log, and whether the task takes more memory than the worker has"
-    )
-    return WorkerLostError(text, worker)
 
 
 def tried(

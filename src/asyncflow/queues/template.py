@@ -100,6 +100,7 @@ def _shape(name: str, keys: PoolKeys, *, is_named: bool) -> Pool:
         keys.memory // keys.processes,
         dict(keys.resources),
         is_named=is_named,
+        longest=lifetime_of(keys.walltime, keys.walltime_margin).longest,
     )
 
 

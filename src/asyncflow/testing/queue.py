@@ -169,11 +169,22 @@ class FakeQueue:
 
     def run_out_of_memory(self, job: str) -> None:
         """Kill a running job as the system does when it takes more memory than it asked for; nothing watches memory."""
+        self._kill(job, {"why": "memory"})
+
+    def reach_walltime(self, job: str) -> None:
+        """End a running job as if its time were over."""
+        self._kill(job, {"why": "walltime", "ran": 0})
+
+    def preempt(self, job: str) -> None:
+        """End a running job in favour of others: PBS queues it again, LSF kills it."""
+        self._kill(job, {"why": "lost", "after": 0.0} if self.system == "pbs" else {"why": "preempted"})
+
+    def _kill(self, job: str, kill: dict[str, Any]) -> None:
         with self._change() as now:
             found = state.find(now, job)
             if found is None or found["state"] not in state.RUNNING:
                 raise ValueError(f"no job {job!r} is running; {one_of(now['jobs'])}")
-            found["kill"] = {"why": "memory", "since": time.time()}
+            found["kill"] = {**kill, "since": time.time()}
 
     def processes(self, job: str | None = None) -> set[int]:
         """The living processes of one job, or of all, with everything that they started."""

@@ -26,6 +26,7 @@ _REASONS = {
     "walltime": "TERM_RUNLIMIT: job killed after reaching LSF run time limit",
     "memory": "TERM_MEMLIMIT: job killed after reaching LSF memory usage limit",
     "deleted": "TERM_OWNER: job killed by owner",
+    "preempted": "TERM_PREEMPT: job killed after preemption",
 }
 
 

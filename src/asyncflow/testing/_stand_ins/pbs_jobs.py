@@ -74,7 +74,9 @@ def deliver(directory: Path, job: Job) -> None:
     if job["kill"] is not None and job["kill"]["why"] == "walltime":
         error = _spooled(directory, job)[0 if job["join"] == "oe" else 1]
         with suppress(OSError), error.open("a", encoding="utf-8") as file:
-            file.write(f"=>> PBS: job killed: walltime {job['kill']['ran']} exceeded limit {job['walltime']:.0f}\n")
+            file.write(
+                f"=>> PBS: job killed: walltime {job['kill']['ran']} exceeded limit {job['walltime'] or 0:.0f}\n"
+            )
     if not job["direct"]:
         wanted = {"oe": ["OU"], "eo": ["ER"]}.get(job["join"], ["OU", "ER"])
         for kind in wanted:
