@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .bench-venv
 OLDEST_VENV := .oldest-venv
 
-.PHONY: help run test lint types imports unit oldest docs bench format clean
+.PHONY: help run test lint types imports unit oldest chaos docs bench soak format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -14,6 +14,8 @@ help:  ## list the targets
 run: $(VENV)/ready  ## run the example workflows, on threads and then on an embedded Dask cluster
 	$(BIN)/python examples/async_workflows.py
 	$(BIN)/python examples/async_workflows_dask.py
+	cd $$(mktemp -d) && $(CURDIR)/$(BIN)/python $(CURDIR)/examples/files.py
+	$(BIN)/python examples/resume.py
 
 test: lint types imports unit docs  ## everything that CI checks
 
@@ -34,11 +36,18 @@ unit: $(VENV)/ready  ## the test suite
 oldest: $(OLDEST_VENV)/ready  ## the test suite with the oldest dask that is promised
 	$(OLDEST_VENV)/bin/pytest -n 2 --dist worksteal -q $(PYTEST)
 
+chaos: $(VENV)/ready  ## random graphs under random faults; SEED=17 the first seed, SEEDS=20 how many
+	ci/slurm/install
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(CHAOS)
+
 docs: $(VENV)/ready  ## build the documentation, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(BENCH_VENV)/ready  ## measure against hand-written Dask and the neighbours
 	$(BENCH_VENV)/bin/python benchmarks/bench.py --markdown docs/benchmarks.md $(BENCH)
+
+soak: $(BENCH_VENV)/ready  ## 200,000 short tasks in one engine, and what they leave in memory
+	$(BENCH_VENV)/bin/python benchmarks/soak.py --markdown docs/soak.md --plot docs/images/soak.svg $(SOAK)
 
 format: $(VENV)/ready  ## put the code into shape
 	$(BIN)/ruff format .

@@ -3,7 +3,7 @@
 Every contestant has a fresh process in every round, and nothing of the others is alive meanwhile. Two clusters side
 by side would share two cores with each other's heartbeats and polls, one library's settings of Dask would reach the
 other's scheduler, and what a library keeps of earlier rounds would be counted in later ones. In a round each contestant
-of both tables has one turn, and each round begins with another one: no one always follows the same neighbour.
+of all tables has one turn, and each round begins with another one: no one always follows the same neighbour.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import contestants
 from child import ChildError, lines
+from document import Document
 from rich.console import Console
 from rich.markup import escape
 from table import Cell, Table, markdown, rich_table
@@ -25,10 +26,9 @@ from workloads import WORKLOADS
 
 import slurm
 
-BEGIN = "<!-- benchmarks: begin -->"
-END = "<!-- benchmarks: end -->"
 TITLES = {
     "dask": "Two worker processes of one thread each, no encryption",
+    "runs": "Runs that survive: two worker processes of one thread each, no encryption",
     "slurm": "Two Slurm jobs of one worker with one thread each, TLS on both sides",
     "threads": "ThreadPoolExecutor(2)",
 }
@@ -41,7 +41,7 @@ output = Console() if sys.stdout.isatty() else Console(width=160)
 
 def main():
     options = parse()
-    document = Document(options.markdown) if options.markdown else None
+    document = Document(options.markdown, "benchmarks") if options.markdown else None
     cells = play(options)
     tables = [collect(name, cells, options) for name in contestants.TABLES]
     tables = [table for table in tables if table.rows]
@@ -158,21 +158,6 @@ def installed(package):
         return version(package)
     except PackageNotFoundError:
         return "(not installed)"
-
-
-class Document:
-    """A Markdown file that keeps a result between two marker comments; looked at before anything is measured."""
-
-    def __init__(self, path):
-        self.path = path
-        text = path.read_text() if path.exists() else ""
-        if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-            sys.exit(f"{path} needs the lines {BEGIN} and {END}, once each and in this order: the result goes between.")
-
-    def replace(self, result):
-        text = self.path.read_text()
-        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-        self.path.write_text(f"{before}{BEGIN}\n{result}{END}{after}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The task bodies, written with `def`; workers import them by name."""
 
+import time
+
 import numpy as np
 
 
@@ -9,6 +11,18 @@ def noop():
 
 def step(number=0):
     return number + 1
+
+
+def nap(number):
+    time.sleep(0.01)
+    return number
+
+
+def work(number):
+    end = time.thread_time() + 0.01
+    while time.thread_time() < end:
+        pass
+    return number
 
 
 def zero():

@@ -11,6 +11,14 @@ async def step(number=0):
     return bodies.step(number)
 
 
+async def nap(number):
+    return bodies.nap(number)
+
+
+async def work(number):
+    return bodies.work(number)
+
+
 async def zero():
     return bodies.zero()
 

@@ -30,6 +30,9 @@ WORKLOADS = (
     Workload("chain", "chain of {:,}", full=300, quick=20, warm=5),
     Workload("hops", "{:,} hops, each awaited before the next", full=100, quick=10, warm=5),
     Workload("pipelines", "{:,} pipelines task3(task1(), task2()) at once", full=200, quick=10, warm=5),
+    # Long enough to be worth keeping, short enough that what keeping costs shows.
+    Workload("naps", "fan-out of {:,} tasks that sleep for 10 ms", full=500, quick=50, warm=50, tables=("runs",)),
+    Workload("works", "fan-out of {:,} tasks that compute for 10 ms", full=500, quick=50, warm=50, tables=("runs",)),
     # On threads nothing is handed over but a reference. The first pass costs mostly the worker's first touch of 200 MB,
     # several times what the handing costs, so it is told apart from those that follow.
     Workload(

@@ -15,6 +15,11 @@ TABLES = {
         "radical_dask": "radical.asyncflow, rhapsody",
         "parsl_processes": "Parsl, processes",
     },
+    "runs": {
+        "asyncflow_dask": "asyncflow",
+        "asyncflow_journal": "with a run directory",
+        "asyncflow_checkpoint": "with checkpoint=True",
+    },
     "slurm": {
         "slurm_by_hand": "SLURMCluster by hand",
         "asyncflow_slurm": "asyncflow",

@@ -1,6 +1,7 @@
 """The workloads as written for asyncflow and for radical.asyncflow: the same lines serve both."""
 
 import asyncio
+import itertools
 from contextlib import contextmanager
 
 
@@ -19,16 +20,32 @@ class Engine:
         self._run = runner.run
         self._noop = flow.function_task(bodies.noop)
         self._step = flow.function_task(bodies.step)
+        self._nap = flow.function_task(bodies.nap)
+        self._work = flow.function_task(bodies.work)
         self._zero = flow.function_task(bodies.zero)
         self._one = flow.function_task(bodies.one)
         self._add = flow.function_task(bodies.add)
         self._make = flow.function_task(bodies.make)
         self._hand = flow.function_task(bodies.hand)
         self._weigh = flow.function_task(bodies.weigh)
+        self._numbers = itertools.count()  # equal calls would share one kept result
 
     def fan_out(self, count):
         async def main():
             return len(await asyncio.gather(*[self._noop() for _ in range(count)]))
+
+        return self._run(main())
+
+    def naps(self, count):
+        return self._each(self._nap, count)
+
+    def works(self, count):
+        return self._each(self._work, count)
+
+    def _each(self, task, count):
+        async def main():
+            numbers = itertools.islice(self._numbers, count)
+            return len(await asyncio.gather(*[task(number) for number in numbers]))
 
         return self._run(main())
 

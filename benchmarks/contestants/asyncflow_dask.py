@@ -7,8 +7,9 @@ from contestants import _engine
 from contestants._cluster import ARGUMENTS
 
 
-async def create():
-    return await WorkflowEngine.create(config={"cluster": {"kind": "local", "security": "none", **ARGUMENTS}})
+async def create(**arguments):
+    config = {"cluster": {"kind": "local", "security": "none", **ARGUMENTS}}
+    return await WorkflowEngine.create(config=config, **arguments)
 
 
 def opened():
