@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import dedent
@@ -82,16 +81,9 @@ def test_help_lists_every_command():
         assert f"\n  {name} " in done.stdout
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
-    """``asyncflow --help`` answers in 0.3 s, the best of five, without dask, pydantic, yaml or rich."""
-
-    def took():
-        begin = time.perf_counter()
-        asyncflow("--help")
-        return time.perf_counter() - begin
-
+def test_help_loads_nothing_heavy():
+    """``asyncflow --help`` answers at once: without dask, pydantic, yaml or rich."""
     assert not loaded("--help") & {"dask", "distributed", "pydantic", "yaml", "rich"}
-    assert min(took() for _ in range(5)) < 0.3
 
 
 def test_the_version_is_that_of_the_installed_package():

@@ -82,7 +82,7 @@ def test_a_run_has_a_directory_of_its_owner_only(begin):
     files = [path for path in run.path.rglob("*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert {path.name for path in run.path.iterdir() if path.is_dir()} == {"logs"}
-    assert sorted(path.name for path in run.path.iterdir()) == ["journal.jsonl", OWNER, LOCK, RECORD]
+    assert sorted(path.name for path in run.path.iterdir()) == ["journal.jsonl", "logs", OWNER, LOCK, RECORD]
     assert run.make("tasks") == run.tasks == run.make("tasks")
     assert stat.S_IMODE(run.tasks.stat().st_mode) == 0o700
     assert not run.results.exists()
