@@ -119,8 +119,9 @@ def _act(order):
 
 
 def _write(order, size):
-    # Without a name: it is gone with the process, however that ends.
-    with tempfile.TemporaryFile(buffering=0) as file:
+    # Without a name: it is gone with the process, however that ends. In the directory that was given: where that is full
+    # when a process first asks, tempfile takes another one for good.
+    with tempfile.TemporaryFile(buffering=0, dir=os.environ["TMPDIR"]) as file:
         try:
             for _ in range(0, size, _SCRATCH):
                 file.write(bytes(_SCRATCH))
