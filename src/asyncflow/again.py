@@ -4,7 +4,6 @@ Dask ends the dependents of a call that failed at once, so another attempt that 
 options, or because a kept result turned out to be damaged) cannot have the same key.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from random import Random
@@ -21,6 +20,7 @@ from asyncflow.node import Node
 from asyncflow.options import TaskOptions, parse_options
 from asyncflow.pickles import FunctionPickle
 from asyncflow.states import TaskState
+from asyncflow.waiting import Background
 
 
 class Again:
@@ -51,7 +51,7 @@ class Again:
         self._batch = batch
         self._source = source
         self._recognise = recognise
-        self._remaking: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._random = Random()  # noqa: S311 - spreads attempts over time
 
     def send(self, node: Node, *, is_new: bool = True) -> None:
@@ -89,9 +89,7 @@ class Again:
             Whether it was lost with its workers, and nothing but this counts how often.
         """
         if node.fallback is not None and isinstance(error, CorruptResultError):
-            remaking = asyncio.get_running_loop().create_task(self._recompute(node, error))
-            self._remaking.add(remaking)
-            remaking.add_done_callback(self._remaking.discard)
+            self._background.start(self._recompute(node, error))
         elif is_lost and node.lost_before < node.options.lost_retries:
             node.lost_before += 1
             self._renew(node, "lost", {"error": told(error)}, 0.0)

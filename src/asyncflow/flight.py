@@ -1,11 +1,11 @@
 """How many calls are on their way at once: the others wait on the driver, in the order they became ready."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Container, Iterable
 
 from asyncflow.node import Node
 from asyncflow.recipe import Kind
+from asyncflow.waiting import Waiters
 
 
 class Flight:
@@ -25,7 +25,7 @@ class Flight:
         self._limit = limit
         self._land = land
         self._is_grounded = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters = Waiters()
         self._flying: set[str] = set()
         self._waiting: deque[Node] = deque()
 
@@ -47,8 +47,8 @@ class Flight:
         self._flying.discard(node.key)
         if self._waiting and not self._is_grounded:
             self._land(node)
-        if self._waiters and not self._flying:
-            self._wake()
+        if not self._flying:
+            self._waiters.wake()
 
     def withdraw(self, keys: Container[str]) -> None:
         """These, whatever they wait for, will be admitted again."""
@@ -70,18 +70,4 @@ class Flight:
     async def quiet(self) -> None:
         """Wait until none is at its backend."""
         while self._flying:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            loop = waiter.get_loop()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_release, waiter)
-
-
-def _release(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+            await self._waiters.wait()

@@ -1,6 +1,5 @@
 """The books of one engine: which calls are unfinished, and which failures nobody has seen."""
 
-import asyncio
 import itertools
 import logging
 import uuid
@@ -9,6 +8,7 @@ from asyncflow.events import Events
 from asyncflow.failures import told
 from asyncflow.node import Node
 from asyncflow.states import TaskState
+from asyncflow.waiting import Waiters
 
 logger = logging.getLogger("asyncflow")
 
@@ -34,7 +34,7 @@ class Ledger:
         self._unfinished: dict[str, Node] = {}
         self._unseen: dict[str, str] = {}
         self._unseen_dropped = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters = Waiters()
 
     def new_key(self, name: str) -> tuple[int, str]:
         """The number and key of the next call: Dask shows what stands before the part with digits as its name."""
@@ -60,7 +60,7 @@ class Ledger:
             self.events.emit(state.lower(), node.key, node.name, **facts)
         node.finish(state)
         if not self._unfinished:
-            self._wake()
+            self._waiters.wake()
 
     def unfinished(self) -> list[Node]:
         """Calls that have not come to an end, in the order they were made."""
@@ -77,9 +77,7 @@ class Ledger:
     async def drained(self) -> None:
         """Wait until no call is unfinished."""
         while self._unfinished:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self._waiters.wait()
 
     def failed(self, node: Node, error: BaseException) -> None:
         """`node` failed; unless somebody awaits it or a dependent, its cause is worth a line at shutdown."""
@@ -104,19 +102,7 @@ class Ledger:
         if self._unseen_dropped:
             logger.error("%d more tasks failed and nobody awaited them", self._unseen_dropped)
 
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            loop = waiter.get_loop()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_release, waiter)
-
 
 def task_name(key: str) -> str:
     """The name of the task whose call has `key`."""
     return key.rpartition("-")[0] or key
-
-
-def _release(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)

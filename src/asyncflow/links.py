@@ -12,6 +12,7 @@ from asyncflow.held import Held
 from asyncflow.node import Node, Owner
 from asyncflow.recipe import Kind
 from asyncflow.states import TaskState
+from asyncflow.waiting import Background
 
 
 class Links:
@@ -31,7 +32,7 @@ class Links:
         self._owner = owner
         self._endings = endings
         self._ready = ready
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def make(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Link `node`, which was called with these.
@@ -59,9 +60,7 @@ class Links:
 
     def make_after(self, before: Awaitable[tuple[tuple[Any, ...], dict[str, Any]]], node: Node) -> None:
         """Link `node` when `before` has said what it was called with."""
-        task = asyncio.get_running_loop().create_task(self._make_after(before, node))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.start(self._make_after(before, node))
 
     async def _make_after(self, before: Awaitable[tuple[tuple[Any, ...], dict[str, Any]]], node: Node) -> None:
         try:
