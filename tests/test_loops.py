@@ -297,3 +297,20 @@ async def test_a_driver_that_blocks_its_loop_for_long_delays_only_itself():
     before, after, woke, results = await block_the_loop(30.0, 500, 0.1)
     assert max(end for _, end in results) < woke
     assert before == after == {pid for pid, _ in results}
+
+
+async def test_the_loop_of_a_thread_is_closed_with_it_whoever_keeps_an_error_of_its_bodies():
+    """A worker thread's private loop closes when the thread ends, also where a body's error is still held."""
+    loops = []
+    with ThreadPoolExecutor(1) as pool:
+        async with WorkflowEngine.create(backend=ConcurrentExecutionBackend(pool)) as flow:
+
+            @flow.function_task
+            async def fail():
+                loops.append(asyncio.get_running_loop())
+                raise ValueError("held")
+
+            with pytest.raises(ValueError, match="held") as held:
+                await fail()
+    assert held.value.__traceback__ is not None
+    assert loops[0].is_closed()

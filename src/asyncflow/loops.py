@@ -13,7 +13,7 @@ from asyncflow.stop import Stop
 
 
 class _ThreadLoop:
-    """The loop of one thread, closed when the thread ends (a thread-local's values die with it)."""
+    """The loop of one thread."""
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -22,9 +22,12 @@ class _ThreadLoop:
 
     def run(self, body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
         value, error = self.runner.run(self._supervise(body, stop), context=contextvars.copy_context())
-        if error is not None:
-            raise error
-        return value
+        try:
+            if error is not None:
+                raise error
+            return value
+        finally:
+            del error  # its traceback leads to this frame: a circle that would live until the collector comes
 
     async def _supervise(self, body: Coroutine[Any, Any, Any], stop: Stop) -> tuple[Any, BaseException | None]:
         # The outcome travels as a value: SystemExit raised out of a task would end the loop that others need.
@@ -47,8 +50,19 @@ class _ThreadLoop:
         if left:
             await asyncio.gather(*left, return_exceptions=True)
 
+
+class _Keeper:
+    """Closes a thread's loop when the thread ends, for a thread-local's values die with it.
+
+    No frame ever holds it: what is in the traceback of a body's error is left to the collector, which would finalize
+    the loop and whoever is to close it in any order.
+    """
+
+    def __init__(self, own: _ThreadLoop) -> None:
+        self.own = own
+
     def __del__(self) -> None:
-        self.runner.close()
+        self.own.runner.close()
 
 
 def _task_factory(children: set[asyncio.Task[Any]]) -> Callable[..., asyncio.Task[Any]]:
@@ -68,7 +82,7 @@ def _cancel_from_outside(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any
 
 
 class _Local(threading.local):
-    loop: _ThreadLoop | None = None
+    keeper: _Keeper | None = None
 
 
 _local = _Local()
@@ -82,10 +96,10 @@ def run_coroutine(body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
     BaseException
         Whatever the body raised.
     """
-    if _local.loop is None:
-        _local.loop = _ThreadLoop()
+    if _local.keeper is None:
+        _local.keeper = _Keeper(_ThreadLoop())
     try:
-        return _local.loop.run(body, stop)
+        return _local.keeper.own.run(body, stop)
     except (SystemExit, KeyboardInterrupt):
         # Out of a task that the body started, it ends the loop in mid-turn: the next body gets a new one.
         close_loop()
@@ -93,10 +107,5 @@ def run_coroutine(body: Coroutine[Any, Any, Any], stop: Stop) -> Any:
 
 
 def close_loop() -> None:
-    """Close this thread's loop, where it has one; for threads that end after one body.
-
-    An error of the body leads back to the loop through its traceback, and the collector would close it in any order.
-    """
-    own, _local.loop = _local.loop, None
-    if own is not None:
-        own.runner.close()
+    """Close this thread's loop, where it has one; for threads that end after one body."""
+    _local.keeper = None
