@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncflow.events import Event
 from asyncflow.runs import journal as journal_module
 from asyncflow.runs import read_journal
 from asyncflow.runs.entries import LINE
 from asyncflow.runs.journal import Journal
+from asyncflow.runs.journal import Line as Event
 from conftest import eventually
 
 

@@ -112,7 +112,7 @@ async def test_a_call_that_waits_for_its_next_attempt_can_be_cancelled(flow, not
     call = task(notes.path, 5)
     behind = flow.function_task(abs)(call)
     retried = asyncio.Event()
-    flow._dispatch.ledger.events.listeners.append(lambda event: event.kind == "retried" and retried.set())
+    flow._dispatch.ledger.events.listen(lambda event: event.kind == "retried" and retried.set())
     await retried.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -134,6 +134,6 @@ async def test_a_call_made_between_attempts_waits_for_the_next(tmp_path):
 
         call = flow.function_task(retries=1, retry_delay=0.2, retry_with={"timeout": 60})(body)(notes.path)
         retried = asyncio.Event()
-        flow._dispatch.ledger.events.listeners.append(lambda event: event.kind == "retried" and retried.set())
+        flow._dispatch.ledger.events.listen(lambda event: event.kind == "retried" and retried.set())
         await retried.wait()
         assert await flow.function_task(lambda value: value + 1)(call) == 6

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from asyncflow.config import load_settings
 from asyncflow.errors import RunDirectoryError
-from asyncflow.events import Event
 from asyncflow.runs import Run, list_runs
 from asyncflow.runs import owner as owner_module
 from asyncflow.runs.journal import Journal
+from asyncflow.runs.journal import Line as Event
 from asyncflow.runs.owner import LOCK, OWNER, read_owner
 from asyncflow.runs.record import RECORD, read_record
 from asyncflow.runs.sealed import seal

@@ -9,10 +9,12 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from asyncflow.accounts import about
 from asyncflow.attempts import delay_before, worth_another
 from asyncflow.batch import Batch
 from asyncflow.endings import Endings, by_backend
 from asyncflow.errors import CorruptResultError, RefusedError, with_cause
+from asyncflow.events import TaskCorrupt, TaskLost, TaskRetried
 from asyncflow.failures import told
 from asyncflow.flight import Flight
 from asyncflow.ledger import Ledger
@@ -21,6 +23,9 @@ from asyncflow.options import TaskOptions, parse_options
 from asyncflow.pickles import FunctionPickle
 from asyncflow.states import TaskState
 from asyncflow.waiting import Background
+
+#: Events that tell why a call is sent again.
+_Why = type[TaskCorrupt] | type[TaskLost] | type[TaskRetried]
 
 
 class Again:
@@ -92,7 +97,7 @@ class Again:
             self._background.start(self._recompute(node, error))
         elif is_lost and node.lost_before < node.options.lost_retries:
             node.lost_before += 1
-            self._renew(node, "lost", {"error": told(error)}, 0.0)
+            self._renew(node, TaskLost, {"error": told(error)}, 0.0)
         elif may_ask_for_more(node, error):
             self._ask_for_more(node, error)
         else:
@@ -114,7 +119,7 @@ class Again:
         upstream, node.upstream = node.upstream, []
         node.ticket = node.ticket._replace(only_read=False)
         if self._endings.depend(node, [self._source(each) for each in upstream]):
-            self._renew(node, "corrupt", {"error": str(error)}, 0.0, is_new=True)
+            self._renew(node, TaskCorrupt, {"error": str(error)}, 0.0, is_new=True)
 
     def _ask_for_more(self, node: Node, error: BaseException) -> None:
         try:
@@ -134,9 +139,9 @@ class Again:
         node.pickle = FunctionPickle(recipe.function, lambda: recipe)
         node.failed_before += 1
         facts = {"error": told(error), "attempt": node.failed_before, "asked": {k: str(v) for k, v in asked.items()}}
-        self._renew(node, "retried", facts, delay_before(node.failed_before, recipe, self._random))
+        self._renew(node, TaskRetried, facts, delay_before(node.failed_before, recipe, self._random))
 
-    def _renew(self, node: Node, kind: str, facts: Mapping[str, Any], delay: float, *, is_new: bool = False) -> None:
+    def _renew(self, node: Node, kind: _Why, facts: Mapping[str, Any], delay: float, *, is_new: bool = False) -> None:
         """Take back `node` and what is behind it, and send all of it under new keys."""
         behind = self._behind(node)
         everything = [node, *behind]
@@ -148,7 +153,8 @@ class Again:
             self._flight.landed(each)
             self._ledger.rename(each)
             each.is_ready, each.state = False, TaskState.PENDING
-        self._ledger.events.emit(kind, old, node.name, again=node.key, **facts)
+        if self._ledger.events.is_heard:
+            self._ledger.events.tell(kind(**{**about(node), "id": old}, again=node.key, **facts))
         node.resolved.insert(0, lambda: self._follow(node, behind))
         if delay:
             node.loop.call_later(delay, partial(self.send, node, is_new=is_new))

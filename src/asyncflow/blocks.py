@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from asyncflow.backends.base import ExecutionBackend
 from asyncflow.dispatch import Dispatch
 from asyncflow.failures import carried
 from asyncflow.futures import TaskFuture
+from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.recipe import Kind, Recipe
@@ -41,7 +43,8 @@ class BlockRunner(ExecutionBackend):
                 task.cancel()
 
     async def _run(self, node: Node) -> None:
-        self.post([(node, Outcome(TaskState.RUNNING))])
+        began = time.time()
+        self.post([(node, Outcome(TaskState.RUNNING, measure=Measure(began, began)))])
         args, kwargs = fill(node.args, node.kwargs, [])
         try:
             # Members belong to the block's own workflow unless they were given another.
@@ -54,7 +57,7 @@ class BlockRunner(ExecutionBackend):
         else:
             outcome = Outcome(TaskState.DONE, value, has_value=True)
         node.remote = None
-        node.owner.settle(node, outcome)
+        node.owner.settle(node, outcome._replace(measure=Measure(began, time.time())))
 
 
 class Block:

@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from asyncflow.groups import Guardian
 from asyncflow.isolated import IsolatedBody
 from asyncflow.keep import Ticket, kept
 from asyncflow.loops import run_coroutine
+from asyncflow.measure import Measure, Meter
 from asyncflow.recipe import Kind, Recipe
 from asyncflow.slots import Slots
 from asyncflow.stop import Stop
@@ -30,13 +32,14 @@ from asyncflow.stop import Stop
 class RemoteFailure(Exception):  # noqa: N818 - it is the wrapping of an error, not an error
     """How a body's exception crosses: plain data, so that whoever carries it need not import user code.
 
-    Dask hands the same object to every dependent; `key` tells whose it is.
+    Dask hands the same object to every dependent; `key` tells whose it is, and `measure` what its last attempt took.
     """
 
-    def __init__(self, key: str, chain: list[PackedError]) -> None:
-        super().__init__(key, chain)
+    def __init__(self, key: str, chain: list[PackedError], measure: Measure | None = None) -> None:
+        super().__init__(key, chain, measure)
         self.key = key
         self.chain = chain
+        self.measure = measure
 
     def __str__(self) -> str:
         """What Dask's dashboard shows."""
@@ -58,17 +61,20 @@ class RetryLater(Exception):  # noqa: N818 - a signal between `attempt` and its 
         The number of the one that failed, counted from 1.
     reason : str
         Type and text of its error, in one line.
+    measure : Measure or None
+        What it took, where somebody wants to know.
     """
 
-    def __init__(self, delay: float, attempt: int = 1, reason: str = "") -> None:
-        super().__init__(delay, attempt, reason)
+    def __init__(self, delay: float, attempt: int = 1, reason: str = "", measure: Measure | None = None) -> None:
+        super().__init__(delay, attempt, reason, measure)
         self.delay = delay
         self.attempt = attempt
         self.reason = reason
+        self.measure = measure
 
     def facts(self) -> dict[str, Any]:
         """For the event that tells of it."""
-        return {"kind": "retried", "attempt": self.attempt, "error": self.reason, "delay": round(self.delay, 3)}
+        return {"attempt": self.attempt, "error": self.reason, "delay": round(self.delay, 3)}
 
 
 class Site:
@@ -78,6 +84,8 @@ class Site:
     ----------
     overdue : list of str
         The names of the tasks whose functions still run though their time is over; nobody waits for them.
+    is_heard : bool
+        Whether anybody wants to know what bodies take.
     """
 
     def __init__(self, cores: int, devices: int = 0) -> None:
@@ -85,7 +93,10 @@ class Site:
         self.guardian = Guardian()
         self.overdue: list[str] = []
         self.random = Random()  # noqa: S311 - spreads attempts over time
+        self.is_heard = False
         self._stops: dict[str, Stop] = {}
+        self._running: set[str] = set()
+        self._measures: dict[str, Measure] = {}
 
     def begin(self, key: str) -> Stop:
         """A body begins; its stop sign."""
@@ -101,6 +112,26 @@ class Site:
         stop = self._stops.get(key)
         if stop is not None:
             stop.set()
+
+    def entered(self, key: str, meter: Meter | None) -> None:
+        """The body of `key` is about to begin, in this thread: it has its cores, and its files are there."""
+        if meter is not None:
+            meter.begin(is_alone=not self._running)
+            self._running.add(key)
+
+    def left(self, key: str, meter: Meter | None) -> None:
+        """It has ended, in this thread."""
+        if meter is not None:
+            self._running.discard(key)
+            meter.end()
+
+    def note(self, key: str, measure: Measure) -> None:
+        """An attempt of `key` is over, and took that."""
+        self._measures[key] = measure
+
+    def take_measure(self, key: str) -> Measure | None:
+        """What the last attempt of `key` took; None where that is not known."""
+        return self._measures.pop(key, None)
 
     def prompt(self, text: str, name: str) -> Any:
         """Answer a prompt.
@@ -156,11 +187,12 @@ def attempt(
     BaseException
         What the body raised, when it does not.
     """
+    meter = Meter() if site.is_heard else None
     try:
         with site.slots.hold(recipe.cores, recipe.devices) as devices:
             if stop.is_set():  # while it waited for its turn, or between two attempts
                 raise CancelledError
-            run = functools.partial(_in_time, key=key, site=site, devices=devices, stop=stop)
+            run = functools.partial(_in_time, key=key, site=site, devices=devices, stop=stop, meter=meter)
             body = functools.partial(with_files, recipe, key, args, kwargs, run)
             return body() if ticket is None else kept(ticket, body)
     except (FencedError, CorruptResultError):
@@ -169,8 +201,12 @@ def attempt(
         is_granted = failed_before < recipe.retries and not stop.is_set()
         if is_granted and worth_another(error, recipe.retry_on):
             failed = failed_before + 1
-            raise RetryLater(delay_before(failed, recipe, site.random), failed, told(error)) from error
+            measure = meter.leave() if meter is not None else None
+            raise RetryLater(delay_before(failed, recipe, site.random), failed, told(error), measure) from error
         raise
+    finally:
+        if meter is not None and (measure := meter.leave()) is not None:
+            site.note(key, measure)
 
 
 def open_call(recipe: bytes, arguments: bytes, values: list[Any]) -> tuple[Recipe, tuple[Any, ...], dict[str, Any]]:
@@ -195,9 +231,9 @@ def open_call(recipe: bytes, arguments: bytes, values: list[Any]) -> tuple[Recip
     return opened, *fill(args, kwargs, values)
 
 
-def failure_of(error: BaseException, key: str, name: str) -> RemoteFailure:
+def failure_of(error: BaseException, key: str, name: str, measure: Measure | None = None) -> RemoteFailure:
     """`error` of the body of `key`, ready to travel."""
-    return RemoteFailure(key, pack(carried(error, name)))
+    return RemoteFailure(key, pack(carried(error, name)), measure)
 
 
 @functools.lru_cache(maxsize=256)
@@ -208,21 +244,37 @@ def _open_recipe(data: bytes) -> Recipe:
 
 
 def _in_time(
-    recipe: Recipe, args: tuple[Any, ...], kwargs: dict[str, Any], key: str, site: Site, devices: list[str], stop: Stop
+    recipe: Recipe,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    key: str,
+    site: Site,
+    devices: list[str],
+    stop: Stop,
+    meter: Meter | None,
 ) -> Any:
     is_apart = recipe.kind is Kind.FUNCTION and (recipe.isolated or site.slots.is_share(devices))
     if is_apart:
         env = command_environment(recipe.cores, devices, recipe.env)
         process = IsolatedBody(recipe.function, args, kwargs, recipe.name, env, recipe.memory_limit)
-        body = functools.partial(process.run, watcher=site.guardian)
+        inner = functools.partial(process.run, watcher=site.guardian)
     else:
-        body = functools.partial(_body, recipe, key, args, kwargs, site, devices)
+        inner = functools.partial(_body, recipe, key, args, kwargs, site, devices)
+    body = functools.partial(_observed, inner, key, site, meter)
     if recipe.timeout is None:
         return body(stop)
     if is_apart:
         return killed_in_time(body, recipe.timeout, recipe.name, stop)
     listens = recipe.kind is Kind.COMMAND or inspect.iscoroutinefunction(recipe.function)
     return left_in_time(body, recipe.timeout, recipe.name, stop, site.overdue, listens=listens)
+
+
+def _observed(body: Callable[[Stop], Any], key: str, site: Site, meter: Meter | None, stop: Stop) -> Any:
+    site.entered(key, meter)
+    try:
+        return body(stop)
+    finally:
+        site.left(key, meter)
 
 
 def _body(

@@ -16,6 +16,7 @@ from asyncflow.identity import FunctionIdentity
 from asyncflow.keeping import Keeping
 from asyncflow.ledger import Ledger, task_name
 from asyncflow.links import Links
+from asyncflow.narration import Narrator
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import FunctionPickle
@@ -54,7 +55,7 @@ class Dispatch:
         self.uid = uid
         self.backends = {backend.name: backend for backend in backends}
         self.default = backends[0]
-        self.ledger = Ledger()
+        self.ledger = Ledger(keeping.events)
         self.crossing = Crossing()
         self._blocks = blocks
         self._batch = Batch(self._flush)
@@ -63,11 +64,13 @@ class Dispatch:
         self._again = Again(self.ledger, self._endings, self._flight, self._batch, self._source, keeping.recognise)
         self._links = Links(self, self._endings, self._ready)
         self.keeping = keeping
-        self.ledger.events = keeping.events
+        self.events = keeping.events
+        self._narrator = Narrator(keeping.events)
         self.closed = False
         self._held_back: set[Node] = set()
         for backend in (*backends, blocks):
-            backend.connect(uid, self.crossing.post, self.ledger.events.emit)
+            backend.connect(uid, self.crossing.post, self.events.tell, self.ledger.accounts.note, self.ledger.stem)
+        self.events.when_heard(self._listen)
 
     # What a call is made of
 
@@ -89,6 +92,7 @@ class Dispatch:
         node.block, node.workflow_id, node.backend = block, workflow_id, backend
         future = TaskFuture(node)
         self.ledger.open(node)
+        self._narrator.called(node, args, kwargs)
         try:
             if backend is None:
                 raise self._no_such_backend(options.backend)
@@ -147,6 +151,7 @@ class Dispatch:
 
     def _ready(self, node: Node) -> None:
         """All that `node` depends on is on its own backend."""
+        self._narrator.resolved(node)
         try:
             if node.code is not None:
                 self.keeping.identify(node)
@@ -166,7 +171,7 @@ class Dispatch:
         assert node.ticket is not None
         fallback, pickle = (node.args, node.kwargs, node.upstream), node.pickle
         resolved, node.resolved = node.resolved, []  # who is told must see where the value is
-        self.ledger.events.emit("found", node.key, node.name, result=node.ticket.key)
+        self._narrator.found(node, node.ticket.key)
         self.ledger.close(node, TaskState.DONE)
         node.fallback, node.pickle, node.ticket = fallback, pickle, node.ticket._replace(only_read=True)
         node.resolved = resolved
@@ -196,6 +201,7 @@ class Dispatch:
     def _flush(self, calls: list[Node], wants: list[Node]) -> None:
         once = list(dict.fromkeys(reversed(calls)))[::-1]  # one that is sent again in the turn of its call counts last
         for backend, nodes in by_backend(self._flight.admit(once)).items():
+            self._narrator.submitted(nodes)
             self._hand_over(backend.submit, nodes)
         for backend, nodes in by_backend(wants).items():
             self._hand_over(backend.fetch, nodes)
@@ -210,6 +216,10 @@ class Dispatch:
     def flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the turn of `loop` now: somebody needs the backend's handle."""
         self._batch.flush(loop)
+
+    def _listen(self) -> None:
+        for backend in self.backends.values():
+            backend.listen()
 
     # What users and backends say of a call
 
@@ -236,16 +246,18 @@ class Dispatch:
             self._endings.settle_late(node, outcome)
         elif outcome.state is TaskState.RUNNING:
             node.state = TaskState.RUNNING
-            self.ledger.events.emit("running", node.key, node.name)
+            self._narrator.running(node, outcome)
         elif outcome.state is TaskState.PENDING:
-            self.ledger.events.emit(key=node.key, name=node.name, **outcome.value)
+            self._narrator.retried(node, outcome)
         elif outcome.state is TaskState.DONE:
+            node.measure = outcome.measure
             self.keeping.done(node)
             self._endings.succeed(node, outcome)
         elif outcome.state is TaskState.CANCELLED:
             self._endings.cancel_one(node)
         elif outcome.origin in {"", node.key}:
             error = opened(outcome.error)
+            node.measure = outcome.measure
             if not self._again.take(node, error, is_lost=outcome.is_lost):
                 self._endings.fail(node, error)
         elif not self.ledger.is_open(outcome.origin):  # it was done, was lost with its worker, and failed this time

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import logging
 import os
+import time
 import uuid
 import warnings
 import weakref
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.blocks import Block, BlockRunner
 from asyncflow.dispatch import Dispatch
+from asyncflow.events import SessionEnded, SessionStarted, UserEvents
 from asyncflow.keeping import Keeping
 from asyncflow.notice import current_notice
 from asyncflow.opening import Config, Opened, Opening, RunWish
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     pass
 
 logger = logging.getLogger("asyncflow")
+
+#: Seconds that callbacks have, at the end, to take what they have not been told yet.
+_LAST_CALLBACKS = 5.0
 
 Made = TypeVar("Made", Task, Block)
 
@@ -58,6 +63,9 @@ class WorkflowEngine:
         self._winding = Winding(self._dispatch)
         if (notice := current_notice()) is not None:
             notice.join(self._winding)
+        self._user_events = UserEvents(opened.keeping.events)
+        opened.keeping.events.tell(SessionStarted(session_id=uid, backends=tuple(b.name for b in opened.backends)))
+        self._opened = time.time()
         self._closed: concurrent.futures.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._finalizer = weakref.finalize(self, _abandon, uid, list(backends), opened.keeping)
@@ -136,6 +144,11 @@ class WorkflowEngine:
         """The run directory; None where nothing has asked for one."""
         run = self._dispatch.keeping.run
         return run.path if run is not None else None
+
+    @property
+    def events(self) -> UserEvents:
+        """What happens: ``flow.events.subscribe(callback)``."""
+        return self._user_events
 
     @property
     def dashboard_link(self) -> str | None:
@@ -291,8 +304,16 @@ class WorkflowEngine:
             self._dispatch.ledger.report()
             closing = [self._close_backend(backend) for backend in self._dispatch.backends.values()]
             await asyncio.gather(*closing)
+            await self._close_events()
             await asyncio.to_thread(self._dispatch.keeping.close)
             closed.set_result(None)
+
+    async def _close_events(self) -> None:
+        self._dispatch.ledger.accounts.settle()
+        events = self._dispatch.events
+        if events.is_heard:
+            events.tell(SessionEnded(session_id=self.uid, duration=time.time() - self._opened))
+        await self._user_events.close(_LAST_CALLBACKS)
 
     async def _close_backend(self, backend: ExecutionBackend) -> None:
         try:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from asyncflow import guardian
+from asyncflow.measure import note_process
 from asyncflow.stop import Stop
 
 #: Seconds between TERM and KILL.
@@ -94,6 +95,7 @@ class ProcessGroup:
         self._ended = threading.Lock()  # held while signalling, so that no reaped group id is ever signalled
         self._reaped = False
         self._killer: threading.Timer | None = None
+        self._before = _own_peak()
 
     def reap(self, stop: Stop, watcher: Guardian) -> Ended:
         """Wait for the leader, which `stop` and the end of this process end; what it leaves running ends with it."""
@@ -113,8 +115,9 @@ class ProcessGroup:
                     self._killer.cancel()
         finally:
             watcher.forget(pid)
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak = usage.ru_maxrss * _RSS_UNIT if usage.ru_maxrss > own else None
+        # Now and when it was started: a `Meter` has the peak of this process counted anew at times.
+        peak = usage.ru_maxrss * _RSS_UNIT if usage.ru_maxrss > max(self._before, _own_peak()) else None
+        note_process(usage, peak or 0)
         return Ended(self._process.returncode, peak)
 
     def terminate(self) -> None:
@@ -131,6 +134,10 @@ class ProcessGroup:
             if not self._reaped:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, number)
+
+
+def _own_peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _signal_name(number: int) -> str:

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asyncflow.accounts import about
 from asyncflow.arguments import Ref, found, replace
 from asyncflow.errors import CheckpointError
-from asyncflow.events import Events
+from asyncflow.events import Events, SessionEnding, TaskKeyed
 from asyncflow.files import DIGESTS, InputFile, files_in
 from asyncflow.identity import FunctionIdentity, Identity, call_identity, explain, option_parts
 from asyncflow.keep import Ticket
@@ -66,7 +67,7 @@ class Keeping:
             run.close()
             raise
         self._store, self.run = store, run
-        self.events.listeners.append(run.journal.take)
+        self.events.listen(run.note)
 
     def close(self) -> None:
         """Give the run up; blocks while the journal is written."""
@@ -84,7 +85,7 @@ class Keeping:
     def ends(self, reason: str, grace: float) -> None:
         """The session ends for `reason`, in `grace` seconds at the latest; the journal says so now and at its end."""
         self._reason = reason
-        self.events.emit(reason, "", "", grace=grace)
+        self.events.tell(SessionEnding(reason=reason, grace=grace))
 
     def before(
         self, node: Node, code: FunctionIdentity | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -162,7 +163,8 @@ class Keeping:
             if node.options.capture_stdio:
                 facts["captures"] = True
             node.ticket = Ticket(self._store.url, self.run.token, key, facts)
-            self.events.emit("keyed", node.key, node.name, result=key, parts=parts)
+            if self.events.is_heard:
+                self.events.tell(TaskKeyed(**about(node), result=key, parts=parts))
 
     async def recognise(self, node: Node) -> None:
         """See that `node` still is what its ticket says: arguments and globals may have changed since the call.

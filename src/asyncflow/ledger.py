@@ -4,6 +4,7 @@ import itertools
 import logging
 import uuid
 
+from asyncflow.accounts import Accounts
 from asyncflow.events import Events
 from asyncflow.failures import told
 from asyncflow.node import Node
@@ -12,7 +13,6 @@ from asyncflow.waiting import Waiters
 
 logger = logging.getLogger("asyncflow")
 
-_MAX_TOLD = 1000  # characters of an error in an event
 _MAX_LINE = 10_000  # characters of an error in the log
 _MAX_UNSEEN = 1000  # enough to read; a campaign of a million failures must not fill memory
 
@@ -24,12 +24,17 @@ class Ledger:
     ----------
     events : Events
         Where calls that begin and end are told.
+    accounts : Accounts
+        Of what they took.
+    stem : str
+        What the keys of all calls have in common.
     """
 
-    def __init__(self) -> None:
-        self.events = Events()
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.accounts = Accounts(events, self.is_open)
         # Not the engine's id: users choose that, and on a scheduler that two engines share equal keys are one task.
-        self._stem = uuid.uuid4().hex[:10]
+        self.stem = uuid.uuid4().hex[:10]
         self._numbers = itertools.count(1)
         self._unfinished: dict[str, Node] = {}
         self._unseen: dict[str, str] = {}
@@ -39,25 +44,24 @@ class Ledger:
     def new_key(self, name: str) -> tuple[int, str]:
         """The number and key of the next call: Dask shows what stands before the part with digits as its name."""
         number = next(self._numbers)
-        return number, f"{name}-{self._stem}{number:06d}"
+        return number, f"{name}-{self.stem}{number:06d}"
 
     def open(self, node: Node) -> None:
         """`node` is a new call."""
         self._unfinished[node.key] = node
-        self.events.emit("called", node.key, node.name)
 
     def rename(self, node: Node) -> None:
         """Give the unfinished `node` a new key, under which it is sent again."""
         del self._unfinished[node.key]
+        self.accounts.forget(node.key)
         _, node.key = self.new_key(node.name)
         self._unfinished[node.key] = node
 
     def close(self, node: Node, state: TaskState) -> None:
         """`node` has come to its final `state`."""
         self._unfinished.pop(node.key, None)
-        if self.events.listeners:
-            facts = {"error": told(node.error)[:_MAX_TOLD]} if node.error is not None else {}
-            self.events.emit(state.lower(), node.key, node.name, **facts)
+        if self.events.is_heard:
+            self.accounts.close(node, state)
         node.finish(state)
         if not self._unfinished:
             self._waiters.wake()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from asyncflow.errors import CheckpointError
+from asyncflow.measure import Measure
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import FunctionPickle
 from asyncflow.recipe import Kind, Recipe
@@ -26,7 +27,7 @@ class Outcome(NamedTuple):
         RUNNING, DONE, FAILED or CANCELLED; PENDING where an attempt came to nothing and another follows.
     value : object
         The value, where `has_value`; a DONE without one means that it can be fetched. Of a PENDING the facts for the
-        event, ``kind`` among them.
+        event `TaskRetried`.
     error : BaseException or None
         What the call failed with.
     origin : str
@@ -36,6 +37,8 @@ class Outcome(NamedTuple):
     about : str
         The key that this is about, where a call that was sent again may be spoken of under its earlier one; empty
         where that cannot be.
+    measure : Measure or None
+        What the attempt took, or of a RUNNING when it began; None where nobody wants to know or nobody knows.
     """
 
     state: TaskState
@@ -45,6 +48,7 @@ class Outcome(NamedTuple):
     origin: str = ""
     is_lost: bool = False
     about: str = ""
+    measure: Measure | None = None
 
 
 class Owner(Protocol):
@@ -73,6 +77,7 @@ class Node:
         "args",
         "awaited",
         "backend",
+        "begun",
         "block",
         "cause",
         "code",
@@ -89,6 +94,7 @@ class Node:
         "kwargs",
         "loop",
         "lost_before",
+        "measure",
         "name",
         "number",
         "options",
@@ -144,6 +150,8 @@ class Node:
         self.ticket: Ticket | None = None  #: where its result is kept
         self.failed_before = 0  #: how often it failed and was sent again with other options
         self.lost_before = 0  #: how often it was sent again after its worker was lost
+        self.begun = 0.0  #: when its body last began, as far as that was told
+        self.measure: Measure | None = None  #: what its last attempt took
         self.remote: Any = None  #: the backend's handle; letting go of it releases the value
         self.value: Any = None  #: the value, where the backend keeps values in this process
         self.alias: TaskFuture | None = None  #: the future that a block returned

@@ -5,13 +5,18 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from asyncflow.accounts import Account
+from asyncflow.events import Event
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 
 Post = Callable[[Iterable[tuple[Node, Outcome]]], None]
 
-#: Takes an event: kind, key, name, and facts by name; from any thread.
-Tell = Callable[..., object]
+#: Takes an event; from any thread.
+Tell = Callable[[Event], object]
+
+#: Takes the key of a call that is done, and what it took; from any thread.
+TakeAccount = Callable[[str, Account], object]
 
 
 class ExecutionBackend(ABC):
@@ -25,6 +30,8 @@ class ExecutionBackend(ABC):
     ----------
     name : str
         Unique within an engine; ``backend="name"`` on a task routes to it.
+    accounts_later : bool
+        Whether `account` says what calls took that are DONE, rather than the outcome itself.
     serves_prompts : bool
         Whether prompt tasks may be routed here.
     """
@@ -35,6 +42,9 @@ class ExecutionBackend(ABC):
         self.name = name
         self.post: Post = _unconnected
         self.tell: Tell = _nobody
+        self.account: TakeAccount = _nothing
+        self.accounts_later = False
+        self.stem = ""
         self._started = False
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -51,10 +61,28 @@ class ExecutionBackend(ABC):
         """Close."""
         await self.close()
 
-    def connect(self, uid: str, post: Post, tell: Tell | None = None) -> None:
-        """The engine `uid` will submit; it wants outcomes through `post`, and what else is worth a record by `tell`."""
+    def connect(
+        self,
+        uid: str,
+        post: Post,
+        tell: Tell | None = None,
+        account: TakeAccount | None = None,
+        stem: str = "",
+    ) -> None:
+        """The engine `uid` will submit; it wants outcomes through `post`, and what else is worth a record by `tell`.
+
+        The ids of all its calls, and no other's, have `stem` in them, behind a hyphen.
+        """
         self.post = post
+        self.stem = stem
         self.tell = tell or _nobody
+        self.account = account or _nothing
+
+    def listen(self) -> None:
+        """Somebody wants to know what bodies take: measure those that begin from now on; from any thread.
+
+        By default nothing is measured.
+        """
 
     async def start(self) -> None:
         """Open what calls need.
@@ -120,8 +148,12 @@ class ExecutionBackend(ABC):
         return self
 
 
-def _nobody(kind: str, key: str, name: str, **facts: Any) -> None:
+def _nobody(event: Event) -> None:
     """Nobody listens."""
+
+
+def _nothing(key: str, account: Account) -> None:
+    """Nobody keeps books."""
 
 
 def _unconnected(outcomes: Iterable[tuple[Node, Outcome]]) -> None:

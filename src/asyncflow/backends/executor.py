@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -12,10 +13,11 @@ from typing import Any
 from asyncflow.arguments import fill
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.ready import ReadyQueue, Work
-from asyncflow.call import RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.errors import WorkerLostError, with_cause
 from asyncflow.failures import carried
 from asyncflow.keep import Ticket
+from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import dump_whole
@@ -87,6 +89,10 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         """Queue the calls whose inputs are there, remember the others."""
         self._queue.add(nodes)
         self._launch()
+
+    def listen(self) -> None:
+        """Measure what begins from now on."""
+        self._site.is_heard = True
 
     def cancel(self, nodes: Sequence[Node]) -> None:
         """Never begin what is queued; stop processes and coroutines that run; drop the rest's results."""
@@ -172,7 +178,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         while work is not None:
             node = work.node
             recipe = node.recipe
-            self.post([(node, Outcome(TaskState.RUNNING))])
+            where = f"{self.name}: {threading.current_thread().name}"
+            now = time.time()
+            self.post([(node, Outcome(TaskState.RUNNING, measure=Measure(now, now, worker=where)))])
             try:
                 args, kwargs = work.arguments
                 args, kwargs = fill(args, kwargs, [each.value for each in work.inputs])
@@ -180,14 +188,20 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             except RetryLater as later:
                 self._retry(work, later)
             except BaseException as error:
-                self._complete(work, Outcome(TaskState.FAILED, error=carried(error, recipe.name), origin=node.key))
+                measure = self._measure(node, where)
+                failure = carried(error, recipe.name)
+                self._complete(work, Outcome(TaskState.FAILED, error=failure, origin=node.key, measure=measure))
             else:
-                self._complete(work, Outcome(TaskState.DONE, value, has_value=True))
+                measure = self._measure(node, where)
+                self._complete(work, Outcome(TaskState.DONE, value, has_value=True, measure=measure))
             del node, recipe
             if self._by_process:  # the next may be a function, which belongs in a process
                 self._launch()
                 return
             work = self._queue.take()
+
+    def _measure(self, node: Node, where: str) -> Measure | None:
+        return _at(self._site.take_measure(node.key), where)
 
     def _run_there(self, work: Work) -> None:
         node = work.node
@@ -195,7 +209,14 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         values = [each.value for each in work.inputs]
         assert self._executor is not None
         future = self._executor.submit(
-            _run_in_process, recipe, arguments, values, node.key, work.failed_before, work.ticket
+            _run_in_process,
+            recipe,
+            arguments,
+            values,
+            node.key,
+            work.failed_before,
+            work.ticket,
+            self._site.is_heard,
         )
         self.post([(node, Outcome(TaskState.RUNNING))])
         future.add_done_callback(partial(self._came_back, work))
@@ -204,7 +225,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         node = work.node
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is None:
-            self._complete(work, Outcome(TaskState.DONE, future.result(), has_value=True))
+            value, measure = future.result()
+            self._complete(work, Outcome(TaskState.DONE, value, has_value=True, measure=self._there(measure)))
         elif isinstance(error, RetryLater):
             self._retry(work, error)
         elif isinstance(error, (BrokenExecutor, asyncio.CancelledError)):
@@ -212,12 +234,16 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             lost = with_cause(WorkerLostError(text), error)
             self._complete(work, Outcome(TaskState.FAILED, error=lost, origin=node.key))
         else:
-            self._complete(work, Outcome(TaskState.FAILED, error=error, origin=node.key))
+            measure = self._there(error.measure) if isinstance(error, RemoteFailure) else None
+            self._complete(work, Outcome(TaskState.FAILED, error=error, origin=node.key, measure=measure))
         self._launch()
+
+    def _there(self, measure: Measure | None) -> Measure | None:
+        return _at(measure, f"{self.name}: {measure.worker}") if measure is not None else None
 
     def _retry(self, work: Work, later: RetryLater) -> None:
         """Queue the next attempt, after its delay; the wait holds no worker."""
-        self.post([(work.node, Outcome(TaskState.PENDING, later.facts()))])
+        self.post([(work.node, Outcome(TaskState.PENDING, later.facts(), measure=later.measure))])
         work.failed_before += 1
         self._queue.give_back(work)
 
@@ -244,17 +270,31 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
 
 def _run_in_process(
-    recipe: bytes, arguments: bytes, values: list[Any], key: str, failed_before: int, ticket: Ticket | None
-) -> Any:
+    recipe: bytes,
+    arguments: bytes,
+    values: list[Any],
+    key: str,
+    failed_before: int,
+    ticket: Ticket | None,
+    is_heard: bool,
+) -> tuple[Any, Measure | None]:
     opened: Recipe | None = None
     site = Site(cores=os.cpu_count() or 1)
+    site.is_heard = is_heard
+    where = f"pid {os.getpid()}"
     try:
         opened, args, kwargs = open_call(recipe, arguments, values)
-        return attempt(opened, key, args, kwargs, site, Stop(), failed_before, ticket)
+        value = attempt(opened, key, args, kwargs, site, Stop(), failed_before, ticket)
+        return value, _at(site.take_measure(key), where)
     except RetryLater as later:
-        failure: Exception = RetryLater(later.delay, later.attempt, later.reason)
+        failure: Exception = RetryLater(later.delay, later.attempt, later.reason, _at(later.measure, where))
     except BaseException as error:
-        failure = failure_of(error, key, opened.name if opened is not None else key)
+        name = opened.name if opened is not None else key
+        failure = failure_of(error, key, name, _at(site.take_measure(key), where))
     finally:
         site.close()
     raise failure  # out here, or the original would go along as its context, and may be unfit to travel
+
+
+def _at(measure: Measure | None, worker: str) -> Measure | None:
+    return measure._replace(worker=worker) if measure is not None else None

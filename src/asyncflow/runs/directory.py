@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncflow.errors import RunDirectoryError
+from asyncflow.events import Event, SessionEnded, SessionStarted, TaskQueued, TaskResolved, TaskStarted, TaskSubmitted
 from asyncflow.runs.journal import Journal
 from asyncflow.runs.log import RunLog
 from asyncflow.runs.owner import Ownership
@@ -103,6 +104,11 @@ class Run:
             ) from error
         return cls(path, ownership, journal, log, results)
 
+    def note(self, event: Event) -> None:
+        """Write `event` into the journal, if it says what no other line does."""
+        if is_written(event):
+            self.journal.take(event)
+
     def make(self, name: str) -> Path:
         """The subdirectory `name`, made where it is not there yet.
 
@@ -124,6 +130,15 @@ class Run:
     def __repr__(self) -> str:
         """The directory and the session."""
         return f"<Run {self.path}, session {self.session}>"
+
+
+def is_written(event: Event) -> bool:
+    """Whether the journal has a line for `event`: calls have as few as tell all."""
+    if isinstance(event, TaskQueued):
+        return event.state == "no-worker"
+    if isinstance(event, TaskStarted):
+        return not event.is_late
+    return not isinstance(event, (TaskResolved, TaskSubmitted, SessionStarted, SessionEnded))
 
 
 def checked_name(name: str) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
-from asyncflow.events import Event
 from asyncflow.runs.entries import BEGUN, DROPPED, ENDED, LINE
 from asyncflow.runs.sealed import plain
 
@@ -29,6 +29,40 @@ BATCH = 1000
 
 #: Seconds that closing waits for a disk that does not answer.
 PATIENCE = 10.0
+
+
+class Told(Protocol):
+    """What a line is made of: any `asyncflow.events.Event`, and any `Line`."""
+
+    @property
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def kind(self) -> str:
+        """What the line calls its state."""
+
+    @property
+    def key(self) -> str:
+        """The call that it is about."""
+
+    @property
+    def name(self) -> str:
+        """The task that it is about."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """All else."""
+
+
+class Line(NamedTuple):
+    """What the journal itself has to say."""
+
+    time: float
+    kind: str
+    key: str = ""
+    name: str = ""
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class Journal:
@@ -55,18 +89,18 @@ class Journal:
         self.dropped = 0
         self.ending: dict[str, Any] = {}
         self._session = session
-        self._waiting: SimpleQueue[Event | None] = SimpleQueue()  # None is the end
+        self._waiting: SimpleQueue[Told | None] = SimpleQueue()  # None is the end
         self._overflow = 0
         self._closing = threading.Event()
         self._encoder = json.JSONEncoder(default=str, allow_nan=False, separators=(",", ":"))
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._is_torn = _ends_within_a_line(path)
         self._untold = 0
-        self._write([Event(time.time(), BEGUN, "", "", {"pid": os.getpid()})])
+        self._write([Line(time.time(), BEGUN, facts={"pid": os.getpid()})])
         self._thread = threading.Thread(target=self._work, name=f"Journal-{path.parent.name}", daemon=True)
         self._thread.start()
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Told) -> None:
         """Write it soon; from any thread. Its facts must not change until then. Never raises and never waits."""
         if self._closing.is_set():
             return
@@ -91,7 +125,7 @@ class Journal:
         """Write until the end."""
         while self._write_some():
             pass
-        self._write([Event(time.time(), ENDED, "", "", {"counts": dict(self.counts), **self.ending})])
+        self._write([Line(time.time(), ENDED, facts={"counts": dict(self.counts), **self.ending})])
         os.close(self._file)
 
     def _write_some(self) -> bool:
@@ -108,12 +142,12 @@ class Journal:
             self._write(events[start : start + BATCH])
         return len(events) == len(batch)
 
-    def _write(self, events: list[Event]) -> None:
+    def _write(self, events: list[Told]) -> None:
         overflow, self._overflow = self._overflow, 0
         if overflow:
             self._drop(overflow, "more happens than it takes")
         if self._untold:
-            events = [Event(time.time(), DROPPED, "", "", {"lines": self._untold}), *events]
+            events = [Line(time.time(), DROPPED, facts={"lines": self._untold}), *events]
         lines = [self._line(event) for event in events]
         data = (b"\n" if self._is_torn else b"") + b"".join(lines)
         try:
@@ -127,7 +161,7 @@ class Journal:
         else:
             self._settle_short(events, lines, written - self._is_torn)
 
-    def _settle_short(self, events: list[Event], lines: list[bytes], written: int) -> None:
+    def _settle_short(self, events: list[Told], lines: list[bytes], written: int) -> None:
         """The disk took `written` bytes of `lines` and is full: some lines are whole, one may be torn."""
         whole = 0
         while written >= len(lines[whole]):
@@ -145,7 +179,7 @@ class Journal:
         self.dropped += lines
         self._untold += lines
 
-    def _line(self, event: Event) -> bytes:
+    def _line(self, event: Told) -> bytes:
         entry: dict[str, Any] = {"time": round(event.time, 3), "session": self._session, "state": event.kind}
         if event.key:
             entry |= {"key": event.key, "name": event.name}

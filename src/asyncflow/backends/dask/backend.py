@@ -138,6 +138,11 @@ class DaskExecutionBackend(ExecutionBackend):
         # Taken along now: this thread may clear or change them while the other makes the graph.
         self._thread.call(self._connection.send, [(node, node.key, node.packed) for node in nodes])
 
+    def listen(self) -> None:
+        """Have workers measure, and the scheduler tell what it knows."""
+        if self._thread is not None and self._connection is not None:
+            self._thread.call(self._connection.listen, self.stem)
+
     def cancel(self, nodes: Sequence[Node]) -> None:
         """Let go of the keys; the workers stop what runs under them."""
         if self._thread is not None and self._connection is not None:

@@ -13,12 +13,16 @@ from tornado.ioloop import IOLoop
 
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.dask.graph import Packed, build_graph
-from asyncflow.backends.dask.remote import SitePlugin
+from asyncflow.backends.dask.news import accounts, events
+from asyncflow.backends.dask.observer import Observer
+from asyncflow.backends.dask.remote import Hearing, SitePlugin
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.backends.dask.watch import Watch
 from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, StartError, WorkerLostError, with_cause
+from asyncflow.events import TaskLost
 from asyncflow.ledger import task_name
+from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.queues.losses import Losses
 from asyncflow.queues.scheduler import tune_stream
@@ -56,6 +60,7 @@ class Connection:
         self._pieces: weakref.WeakValueDictionary[str, Future] = weakref.WeakValueDictionary()
         self._lost: SchedulerLostError | None = None
         self._closing = False
+        self._hearing: asyncio.Task[None] | None = None
         self.dashboard_link: str | None = None  #: the address of the dashboard; None where there is none
 
     async def open(self, paths: Sequence[str]) -> None:
@@ -111,13 +116,47 @@ class Connection:
             return
         if not self._target.is_ours and self._lost is None:
             try:
-                await asyncio.wait_for(self._client.unregister_worker_plugin(self._plugin), 5)
+                async with asyncio.timeout(5):
+                    await self._deafen()
+                    await self._client.unregister_worker_plugin(self._plugin)
             except Exception as error:
                 logger.warning("the plugin of this engine stays on the workers of %s: %s", self._target.address, error)
         await self._client.close()
 
+    def listen(self, stem: str) -> None:
+        """Have the workers measure, and the scheduler tell; what is sent meanwhile waits for that."""
+        if self._hearing is None:
+            self._hearing = self._thread.start_task(self._listen(stem))
+
+    async def _listen(self, stem: str) -> None:
+        try:
+            await self._client.register_plugin(Hearing(self._plugin), name=f"{self._plugin}-hearing")
+            observer = Observer(self._plugin, stem)
+            await self._client.register_plugin(observer, name=observer.name)
+        except Exception as error:  # a scheduler that is not ours, where asyncflow is not installed
+            logger.warning(
+                "the scheduler at %s does not tell when tasks end (%s: %s); their times are those of this process: "
+                "install asyncflow where the scheduler runs",
+                self._target.address,
+                type(error).__name__,
+                error,
+            )
+        else:
+            self._backend.accounts_later = True
+
+    async def _deafen(self) -> None:
+        """Take the plugins back from a scheduler that is not ours."""
+        if self._hearing is not None:
+            await asyncio.wait([self._hearing])
+            await self._client.unregister_worker_plugin(f"{self._plugin}-hearing")
+            if self._backend.accounts_later:
+                await self._client.unregister_scheduler_plugin(f"{self._plugin}-observer")
+
     def send(self, calls: Sequence[tuple[Node, str, Packed]]) -> None:
         """Send `calls` as one graph, each under its key; one that has another by now was taken back."""
+        if self._hearing is not None and not self._hearing.done():
+            self._hearing.add_done_callback(lambda _: self.send(calls))
+            return
         alive = [call for call in calls if not call[0].is_final and call[0].key == call[1]]
         if self._lost is not None or self._client.status in {"closed", "closing"}:
             lost = self._lost or self._scheduler_lost()
@@ -222,8 +261,10 @@ class Connection:
     def on_erred(self, node: Node, key: str, error: BaseException) -> None:
         """Say whose failure it is."""
         origin, is_lost = key, False
+        measure = None
         if isinstance(error, RemoteFailure):
             origin = error.key
+            measure = error.measure if origin == key else None
         elif isinstance(error, KilledWorker):
             origin = str(error.task)
             worker = str(getattr(error.last_worker, "address", error.last_worker))
@@ -232,7 +273,8 @@ class Connection:
                 f"of them {worker}; look into its log, and whether the task takes more memory than the worker has"
             )
             error, is_lost = with_cause(WorkerLostError(text, worker, task=node.name), error), True
-        self._settle(node, Outcome(TaskState.FAILED, error=error, origin=origin, is_lost=is_lost, about=key))
+        failed = partial(Outcome, TaskState.FAILED, error=error, origin=origin)
+        self._settle(node, failed(is_lost=is_lost, about=key, measure=measure))
 
     def on_cancelled(self, node: Node, key: str, reason: str) -> None:
         """The scheduler gave the call up."""
@@ -270,9 +312,20 @@ class Connection:
         self._backend.post(settled)
 
     def _on_event(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """A worker says which bodies began."""
-        told = [(key, Outcome(TaskState.RUNNING, about=key)) for key in event[1].get("begun", ())]
-        told += [(key, Outcome(TaskState.PENDING, facts, about=key)) for key, facts in event[1].get("retried", ())]
+        """A worker says which bodies began, or the scheduler what became of tasks and workers."""
+        news = event[1]
+        for key, account in accounts(news):
+            self._backend.account(key, account)
+        for each in events(news, self._workflow_of):
+            self._backend.tell(each)
+        worker = str(news.get("worker", ""))
+        told = [
+            (key, Outcome(TaskState.RUNNING, about=key, measure=Measure(began, began, worker=worker)))
+            for key, began in dict(news.get("begun", ())).items()
+        ]
+        for key, facts, took in news.get("retried", ()):
+            measure = Measure(*took) if took is not None else None
+            told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measure)))
         found = [(self._node(key), outcome) for key, outcome in told]
         if known := [(node, outcome) for node, outcome in found if node is not None]:
             self._backend.post(known)
@@ -282,11 +335,16 @@ class Connection:
         facts = dict(event[1])
         key = facts.pop("key")
         if key in self._client.futures:  # and not another client's
-            self._backend.tell("lost", key, task_name(key), **facts)
+            workflow = self._workflow_of(key)
+            self._backend.tell(TaskLost(id=key, name=task_name(key), workflow_id=workflow, **facts))
 
     def _node(self, key: str) -> Node | None:
         watch = self._client.futures.get(key)
         return watch.node if isinstance(watch, Watch) else None
+
+    def _workflow_of(self, key: str) -> str:
+        node = self._node(key)
+        return node.workflow_id or "" if node is not None else ""
 
     def _scheduler_lost(self) -> SchedulerLostError:
         address = self._target.address

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
 
 from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.keep import Ticket
+from asyncflow.measure import Measure, Meter
 from asyncflow.pickles import open_piece
 from asyncflow.queues.bodies import log_of
 from asyncflow.queues.scheduler import tune_stream
@@ -16,6 +18,9 @@ from asyncflow.stop import Stop
 
 #: Seconds between messages about bodies that began; what ends sooner is never spoken of.
 BEGUN_INTERVAL = 0.1
+
+#: The name, in Dask's metadata of a task, of what it took.
+ACCOUNT = "asyncflow"
 
 _RUNNING = {"executing", "long-running"}
 
@@ -28,22 +33,41 @@ class WorkerSite(Site):
         self._worker = worker
         self._topic = topic
         self._bodies = log_of(worker)
-        self._begun: dict[str, None] = {}
-        self._retried: list[tuple[str, dict[str, Any]]] = []
+        self._begun: dict[str, float] = {}
+        self._retried: list[tuple[str, dict[str, Any], Measure | None]] = []
         self._lent: dict[str, dict[str, float]] = {}
 
     def begin(self, key: str) -> Stop:
-        """Write it down for whoever finds this process ended, and remember it for the next message to the driver."""
+        """Write it down for whoever finds this process ended."""
         if self._bodies is not None:
             self._bodies.begin(key)
-        self._tell_soon()
-        self._begun[key] = None
         return super().begin(key)
+
+    def entered(self, key: str, meter: Meter | None) -> None:
+        """Remember it for the next message to the driver."""
+        super().entered(key, meter)
+        self._tell_soon()
+        self._begun[key] = time.time()
 
     def retried(self, key: str, later: RetryLater) -> None:
         """Remember for the next message that an attempt failed and another follows."""
+        self._begun.pop(key, None)
         self._tell_soon()
-        self._retried.append((key, later.facts()))
+        self._retried.append((key, later.facts(), self._here(later.measure)))
+
+    def take_measure(self, key: str) -> Measure | None:
+        """With the address of this worker."""
+        return self._here(super().take_measure(key))
+
+    def account(self, key: str) -> None:
+        """Leave what it took with Dask's record of the task, which the scheduler is sent when it has ended."""
+        measure = self.take_measure(key)
+        task = self._worker.state.tasks.get(key)
+        if measure is not None and task is not None:
+            task.metadata = {ACCOUNT: tuple(measure)}
+
+    def _here(self, measure: Measure | None) -> Measure | None:
+        return measure._replace(worker=self._worker.address) if measure is not None else None
 
     def end(self, key: str) -> None:
         """Nothing to say of it any more."""
@@ -79,7 +103,7 @@ class WorkerSite(Site):
         self._worker.loop.call_later(BEGUN_INTERVAL, self._tell)
 
     def _tell(self) -> None:
-        begun, self._begun = list(self._begun), {}
+        begun, self._begun = self._begun, {}
         retried, self._retried = self._retried, []
         if begun or retried:
             self._worker.log_event(self._topic, {"begun": begun, **({"retried": retried} if retried else {})})
@@ -103,12 +127,20 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
         self._paths = list(paths)
         self._is_ours = is_ours
         self.site: WorkerSite | None = None
+        self._is_heard = False
+
+    def listen(self) -> None:
+        """Measure bodies from now on."""
+        self._is_heard = True
+        if self.site is not None:
+            self.site.is_heard = True
 
     async def setup(self, worker: Worker) -> None:
         """Called by Dask for each worker, those that come later too."""
         logging.getLogger("distributed.worker").addFilter(_is_news)
         sys.path.extend(path for path in self._paths if path not in sys.path)
         self.site = WorkerSite(worker, self.name)
+        self.site.is_heard = self._is_heard
         declared = {"cores": worker.state.nthreads, "memory": worker.memory_manager.memory_limit or 0}
         missing = {name: amount for name, amount in declared.items() if name not in worker.state.total_resources}
         if missing:  # a cluster that is not ours: without this a task that asks for cores would wait for ever
@@ -130,6 +162,26 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         """Each worker makes its own site, those that share a process too."""
         return _make_plugin, (self.name, self._paths, self._is_ours)
+
+
+class Hearing(WorkerPlugin):  # type: ignore[misc]
+    """Has the plugin called `plugin` measure bodies, on the workers that there are and on those that come.
+
+    Parameters
+    ----------
+    plugin : str
+        The name of a `SitePlugin`.
+    """
+
+    def __init__(self, plugin: str) -> None:
+        self.name = f"{plugin}-hearing"
+        self._plugin = plugin
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask for each worker."""
+        found = worker.plugins.get(self._plugin)
+        if isinstance(found, SitePlugin):
+            found.listen()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -158,14 +210,18 @@ def run(plugin: str, key: str, recipe: bytes, arguments: bytes, ticket: Ticket |
         name = opened.name
         while True:
             try:
-                return attempt(opened, key, args, kwargs, site, stop, failed_before, ticket)
+                value = attempt(opened, key, args, kwargs, site, stop, failed_before, ticket)
             except RetryLater as later:
                 failed_before += 1
                 site.retried(key, later)
                 if later.delay:
                     site.pause(key, later.delay, stop)
+            else:
+                if site.is_heard:
+                    site.account(key)
+                return value
     except BaseException as error:
-        failure = error if isinstance(error, RemoteFailure) else failure_of(error, key, name)
+        failure = error if isinstance(error, RemoteFailure) else failure_of(error, key, name, site.take_measure(key))
     finally:
         site.end(key)
     # Outside the handler: as its context the original would travel along, which perhaps cannot be pickled.

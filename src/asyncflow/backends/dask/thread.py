@@ -34,11 +34,12 @@ class DaskThread:
         """Run `coroutine` on the loop; its outcome for any thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """From the loop itself: run `coroutine` beside what is running, keeping hold of it."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def stop(self) -> None:
         """End the loop, cancelling what still runs on it; returns at once."""
