@@ -30,6 +30,8 @@ class Document:
         Dictionaries, lists and scalars, with references to the environment expanded.
     lines : dict of tuple to int
         The line of each place, counted from 1; empty for a mapping.
+    columns : dict of tuple to int
+        The same of columns, where somebody wants them.
     references : set of tuple
         Places whose whole text came from the environment: there ``2`` may stand for a number.
     unresolved : set of tuple
@@ -43,6 +45,7 @@ class Document:
     source: str | None = None
     data: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
+    columns: dict[Place, int] = field(default_factory=dict)
     references: set[Place] = field(default_factory=set)
     unresolved: set[Place] = field(default_factory=set)
     written: dict[Place, str] = field(default_factory=dict)
@@ -59,11 +62,17 @@ class Document:
         while known and known not in self.lines:
             known = known[:-1]
         dotted = ".".join(map(str, place))
-        self.problems.append(Problem(message, dotted, self.source, line or self.lines.get(known)))
+        column = self.columns.get(known) if line is None else None
+        self.problems.append(Problem(message, dotted, self.source, line or self.lines.get(known), column))
 
 
-def read_file(path: str, environ: Mapping[str, str]) -> Document:
+def read_file(path: str, environ: Mapping[str, str] | None) -> Document:
     """The YAML file at `path`.
+
+    Parameters
+    ----------
+    environ : mapping or None
+        What references are expanded from; None to leave all text as it is, and note columns as well.
 
     Raises
     ------
@@ -77,6 +86,8 @@ def read_file(path: str, environ: Mapping[str, str]) -> Document:
         root = loader.get_single_node()
         if root is not None:
             document.lines[()] = root.start_mark.line + 1
+            if environ is None:
+                document.columns[()] = root.start_mark.column + 1
             document.data = _Reader(document, environ, loader).value(root, ())
     except yaml.YAMLError as error:
         raise ConfigError([_syntax_problem(error, path)]) from None
@@ -101,7 +112,7 @@ def resolve(text: str) -> Any:
 class _Reader:
     """From YAML nodes to plain values."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str], loader: yaml.SafeLoader) -> None:
+    def __init__(self, document: Document, environ: Mapping[str, str] | None, loader: yaml.SafeLoader) -> None:
         self.document = document
         self.environ = environ
         self.loader = loader
@@ -138,7 +149,7 @@ class _Reader:
                 first = self.document.lines[inner]
                 self.document.complain(f"{key!r} is given twice, first on line {first}; keep one", inner, line)
                 continue
-            self.document.lines[inner] = line
+            self.note(key_node, inner)
             own[key] = self.value(value_node, inner)
         return {**merged, **own}
 
@@ -153,8 +164,13 @@ class _Reader:
 
     def sequence(self, node: yaml.SequenceNode, place: Place) -> Iterator[Any]:
         for index, item in enumerate(node.value):
-            self.document.lines[*place, index] = item.start_mark.line + 1
+            self.note(item, (*place, index))
             yield self.value(item, (*place, index))
+
+    def note(self, node: yaml.Node, place: Place) -> None:
+        self.document.lines[place] = node.start_mark.line + 1
+        if self.environ is None:
+            self.document.columns[place] = node.start_mark.column + 1
 
     def scalar(self, node: yaml.Node, place: Place) -> Any:
         try:
@@ -162,7 +178,9 @@ class _Reader:
         except ValueError as error:  # 2026-13-45 looks like a date
             self.document.complain(f"{node.value!r} cannot be read ({error}); put it in quotes if it is text", place)
             return node.value
-        return _expand(self.document, value, place, self.environ) if isinstance(value, str) else value
+        if self.environ is None or not isinstance(value, str):
+            return value
+        return _expand(self.document, value, place, self.environ)
 
 
 def _plain(document: Document, value: Any, place: Place, environ: Mapping[str, str]) -> Any:

@@ -17,6 +17,7 @@
     ├── TaskError                    the body of one task went wrong
     │   ├── CommandError             a command exited non-zero or was killed
     │   │   └── CommandNotFoundError there is no such program, or no such working directory
+    │   ├── FieldError               a reference of a pipeline names what a value does not have (also LookupError)
     │   ├── FileError                a declared file is missing, or not what it was
     │   ├── EmptyBodyError           a body returned no command or no prompt                      (also ValueError)
     │   ├── MissingModuleError       a module cannot be imported on the worker                    (also ImportError)
@@ -73,6 +74,7 @@ from asyncflow.errors.task import (
     CommandNotFoundError,
     DependencyFailureError,
     EmptyBodyError,
+    FieldError,
     FileError,
     MissingModuleError,
     ProcessDiedError,
@@ -94,6 +96,7 @@ __all__ = [
     "EmptyBodyError",
     "EngineClosedError",
     "FencedError",
+    "FieldError",
     "FileError",
     "LostError",
     "MissingModuleError",

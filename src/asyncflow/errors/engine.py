@@ -4,7 +4,7 @@ from asyncflow.errors.root import AsyncflowError
 
 
 class Problem:
-    """One thing wrong with a configuration.
+    """One thing wrong with a configuration, or with a pipeline.
 
     Attributes
     ----------
@@ -16,17 +16,27 @@ class Problem:
         The file, or None for a mapping.
     line : int or None
         The line in that file, counted from 1.
+    column : int or None
+        The column in that line, counted from 1.
     """
 
-    def __init__(self, message: str, path: str = "", source: str | None = None, line: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        path: str = "",
+        source: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
         self.message = message
         self.path = path
         self.source = source
         self.line = line
+        self.column = column
 
     def __str__(self) -> str:
-        """``file:line: path: message``, leaving out what is not known."""
-        place = ":".join(str(part) for part in (self.source, self.line) if part is not None)
+        """``file:line:column: path: message``, leaving out what is not known."""
+        place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
         return ": ".join(part for part in (place, self.path, self.message) if part)
 
 

@@ -43,6 +43,10 @@ class CommandNotFoundError(CommandError):
     """There is no such program on the worker's PATH, or no such working directory."""
 
 
+class FieldError(TaskError, LookupError):
+    """A reference of a pipeline names what a value does not have."""
+
+
 class FileError(TaskError):
     """A declared file is missing, or not what it was; ``paths`` lists all that are."""
 
