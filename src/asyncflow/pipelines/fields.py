@@ -93,7 +93,7 @@ def _branch_problem(kind: Any, step: Step, rest: Sequence[Step], text: str) -> s
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     origin = get_origin(kind) or kind
-    if not isinstance(origin, type):
+    if not isinstance(origin, type) or kind is Any:
         return None
     if step is ALL or isinstance(step, int):
         return _item_problem(kind, origin, step, rest, text)

@@ -80,7 +80,7 @@ def _check_arguments(source: Source, step: Task) -> None:
         source.document.complain(problem, (*place, name))
     known = {name: value for name, value in kwargs.items() if name not in unknown}
     try:
-        bound = signature.bind(*args, **known)
+        bound = (signature.bind_partial if unknown else signature.bind)(*args, **known)
     except TypeError as error:
         source.document.complain(f"{step.model.call}{signature} cannot be called with these: {error}", place)
         return

@@ -12,8 +12,7 @@ ParamType = Literal["int", "float", "str", "bool", "list", "dict"]
 
 def _declaration(value: Any) -> Any:
     """A parameter written short, as nothing but its default."""
-    is_short = not isinstance(value, dict) or not value.keys() & {"type", "default", "help", "choices", "min", "max"}
-    return {"default": value} if is_short else value
+    return value if isinstance(value, dict) else {"default": value}
 
 
 class _Model(BaseModel):

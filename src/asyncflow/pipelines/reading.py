@@ -14,8 +14,6 @@ from asyncflow.pipelines.items import problem_of as items_problem
 from asyncflow.pipelines.models import Name, Param, PipelineModel, TaskModel
 from asyncflow.pipelines.source import PARTS, Source, Step
 
-_SHORT = {"type", "default", "help", "choices", "min", "max"}
-
 _TASK = TaskModel.model_fields.keys()
 
 
@@ -102,7 +100,8 @@ def _check_name(document: Document, name: str, place: Place) -> None:
 
 
 def _read_param(source: Source, name: str, given: Any) -> None:
-    declared = given if isinstance(given, dict) and given.keys() & _SHORT else {"default": given}
+    # A mapping always is a declaration: one that were a default could hide a misspelt key.
+    declared = dict(given) if isinstance(given, dict) else {"default": given}
     param = validated(Param, declared, source.document, ("params", name))
     source.params[name] = param if param is not None else Param()
     if param is None:

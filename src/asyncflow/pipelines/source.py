@@ -115,9 +115,7 @@ class Source:
     def has_default(self, param: str) -> bool:
         """Whether the file gives the parameter a value, be it null."""
         declared = self.document.data.get("params", {}).get(param)
-        if isinstance(declared, dict) and "default" not in declared:
-            return not declared.keys() & {"type", "help", "choices", "min", "max"}
-        return True
+        return not isinstance(declared, dict) or "default" in declared
 
     def parse(self, value: Any, place: Place) -> Any:
         """`value` with its references read; what cannot be becomes a problem at `place`."""
