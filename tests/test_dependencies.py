@@ -370,3 +370,20 @@ async def test_a_chain_of_thousands_settles_and_cancels_without_deep_recursion(f
         last = increment(last)
     assert await last == 301
     await until(lambda: last.state is TaskState.DONE)
+
+
+async def test_a_list_of_very_many_futures_arrives_as_their_values(dask_flow):
+    """However large the list is: what is sent apart for its size has no places for inputs."""
+
+    @dask_flow.function_task
+    def one(number):
+        return number
+
+    ones = [one(number) for number in range(200)]
+    padded = [*ones, "x" * 100_000]
+
+    @dask_flow.function_task
+    def of_numbers(values):
+        return sum(value for value in values if isinstance(value, int))
+
+    assert await of_numbers(padded) == sum(range(200))

@@ -17,6 +17,10 @@ from asyncflow.references import PLAIN, Fingerprint, references
 LARGE = 64_000
 
 
+#: In the pickle of what holds the place of an input, which is filled in the arguments themselves, and not in pieces.
+_REF = b"asyncflow.arguments"
+
+
 class Piece(NamedTuple):
     """A large argument on its own; equal bytes have equal keys."""
 
@@ -97,7 +101,7 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any], make_ref: Callable[[in
         if isinstance(value, PLAIN) and not _looks_large(value):
             return value
         data = dumps(value)
-        if len(data) <= LARGE:
+        if len(data) <= LARGE or _REF in data:
             return value
         # By content, not by identity: an array may be changed in place between two calls.
         pieces.append(Piece(f"argument-0{blake2b(data, digest_size=16).hexdigest()}", data))
