@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from asyncflow.files import CommandOutput, InputFile, OutputFile
     from asyncflow.futures import TaskFuture
     from asyncflow.options import TaskOptions
+    from asyncflow.pipelines import Pipeline, load_pipeline
     from asyncflow.states import TaskState
 
 __version__ = "0.1.0"
@@ -67,7 +68,9 @@ _HOMES = {
     "TaskFuture": "asyncflow.futures",
     "TaskOptions": "asyncflow.options",
     "TaskState": "asyncflow.states",
+    "Pipeline": "asyncflow.pipelines",
     "WorkflowEngine": "asyncflow.engine",
+    "load_pipeline": "asyncflow.pipelines",
 }
 
 __all__ = [
@@ -97,6 +100,7 @@ __all__ = [
     "OptionError",
     "OutOfMemoryError",
     "OutputFile",
+    "Pipeline",
     "PoolError",
     "PreemptedError",
     "Problem",
@@ -118,6 +122,7 @@ __all__ = [
     "WorkerLostError",
     "WorkflowEngine",
     "__version__",
+    "load_pipeline",
 ]
 
 

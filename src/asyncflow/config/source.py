@@ -56,13 +56,13 @@ class Document:
         """Where relative paths begin."""
         return str(Path(self.source).expanduser().absolute().parent) if self.source else str(Path.cwd())
 
-    def complain(self, message: str, place: Place = (), line: int | None = None) -> None:
+    def complain(self, message: str, place: Place = (), line: int | None = None, column: int | None = None) -> None:
         """Add a problem at `place`; one that is not in the file gets the line of what surrounds it."""
         known = place
         while known and known not in self.lines:
             known = known[:-1]
         dotted = ".".join(map(str, place))
-        column = self.columns.get(known) if line is None else None
+        column = self.columns.get(known) if line is None else column if self.columns else None
         self.problems.append(Problem(message, dotted, self.source, line or self.lines.get(known), column))
 
 
@@ -90,7 +90,10 @@ def read_file(path: str, environ: Mapping[str, str] | None) -> Document:
                 document.columns[()] = root.start_mark.column + 1
             document.data = _Reader(document, environ, loader).value(root, ())
     except yaml.YAMLError as error:
-        raise ConfigError([_syntax_problem(error, path)]) from None
+        problem = _syntax_problem(error, path)
+        if environ is not None:
+            problem.column = None
+        raise ConfigError([problem]) from None
     return document
 
 
@@ -147,7 +150,8 @@ class _Reader:
             key, inner = key_node.value, (*place, key_node.value)
             if key in own:
                 first = self.document.lines[inner]
-                self.document.complain(f"{key!r} is given twice, first on line {first}; keep one", inner, line)
+                column = key_node.start_mark.column + 1
+                self.document.complain(f"{key!r} is given twice, first on line {first}; keep one", inner, line, column)
                 continue
             self.note(key_node, inner)
             own[key] = self.value(value_node, inner)
@@ -246,4 +250,4 @@ def _syntax_problem(error: yaml.YAMLError, path: str) -> Problem:
         return Problem("is not a text file in UTF-8; save it as YAML text", source=path)
     told = str(getattr(error, "problem", None) or error)
     hint = "indent with spaces, not tabs" if "\\t" in told else "see to the indentation, colons and quotes near here"
-    return Problem(f"does not parse: {told}; {hint}", source=path, line=mark.line + 1)
+    return Problem(f"does not parse: {told}; {hint}", source=path, line=mark.line + 1, column=mark.column + 1)

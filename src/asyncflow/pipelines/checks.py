@@ -70,11 +70,12 @@ def _misplaced(step: Step | None, part: str, reference: Reference) -> str | None
     if root in NAMED:
         return None
     if root not in PARTS.get(part, frozenset()):
-        return f"{text} means nothing in {part}"
+        parts = [name for name, roots in PARTS.items() if root in roots]
+        return f"{text} means nothing in {part}; it can stand in {', '.join(parts)}"
     if root == "item" and step is not None and not step.is_many:
-        return f"{text}: the task has no foreach:, so that there is no item"
+        return f"{text}: the task has no foreach:, so that there is no item; give it one"
     if root != "item" and step is not None and step.repeat is None:
-        return f"{text}: the task has no repeat:, so that there is no {root}"
+        return f"{text}: the task has no repeat:, so that there is no {root}; give it one"
     return None
 
 
@@ -123,7 +124,7 @@ def _check_options(
     for name in given:
         if name in reserved and (kind != "block" or name not in BLOCK_ONLY):
             told = {
-                "name": "the task has its name already",
+                "name": "the task has its name already; take it away",
                 "after": "write after: beside it",
                 "shell": "write shell: beside it",
             }

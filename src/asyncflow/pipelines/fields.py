@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from asyncflow.config.source import Place
 from asyncflow.pipelines.expressions import ALL, Reference, Step, templates_in
-from asyncflow.pipelines.functions import PLAIN, hints_of
+from asyncflow.pipelines.functions import PLAIN, an, hints_of
 from asyncflow.pipelines.source import Source
 from asyncflow.pipelines.source import Step as Task
 from asyncflow.suggest import hint
@@ -104,7 +104,11 @@ def _branch_problem(kind: Any, step: Step, rest: Sequence[Step], text: str) -> s
         return field_problem(values[0], rest, text) if values else None
     # A command's output has files; of other classes nobody can say what their objects have.
     can_have = origin not in {*PLAIN, list, tuple, NoneType} or hasattr(origin, str(step))
-    return None if can_have or (origin is str and step == "files") else f"{text}: a {origin.__name__} has no {step!r}"
+    return (
+        None
+        if can_have or (origin is str and step == "files")
+        else f"{text}: {an(origin)} has no {step!r}; refer to it whole"
+    )
 
 
 def _named_problem(kind: Any, origin: type, step: str, rest: Sequence[Step], text: str) -> str | None:
@@ -118,7 +122,8 @@ def _named_problem(kind: Any, origin: type, step: str, rest: Sequence[Step], tex
 
 def _item_problem(kind: Any, origin: type, step: Step, rest: Sequence[Step], text: str) -> str | None:
     if issubclass(origin, str) or not issubclass(origin, (*_SEQUENCES, Mapping)):
-        return f"{text}: a {origin.__name__} is no list" if origin in {*PLAIN, NoneType} or step is ALL else None
+        told = f"{text}: {an(origin)} is no list; refer to it whole, or give its task a foreach:"
+        return told if origin in {*PLAIN, NoneType} or step is ALL else None
     inner = get_args(kind)
     if origin in {list, Sequence} and inner:
         return field_problem(inner[0], rest, text)

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable
-from types import NoneType
+from types import ModuleType, NoneType
 from typing import Any
 
 from asyncflow.config.source import Place
@@ -54,12 +54,12 @@ def found(name: str) -> Callable[..., Any]:
     value: Any = module
     for part in attribute.split("."):
         if not hasattr(value, part):
-            names = [each for each in vars(value) if not each.startswith("_") and callable(getattr(value, each))]
+            names = [each for each, thing in vars(value).items() if not each.startswith("_") and _is_own(thing, module)]
             raise ValueError(f"{module_name!r} has no {attribute!r}; {hint(part, names)}")
         value = getattr(value, part)
     if not callable(value):
-        kind = type(value).__name__
-        raise ValueError(f"{name!r} is a {kind}, which cannot be called; name a function")  # noqa: TRY004 - one for all
+        told = f"{name!r} is {an(type(value))}, which cannot be called; name a function"
+        raise ValueError(told)  # noqa: TRY004 - one for all that is wrong
     return getattr(value, "__asyncflow_function__", value)  # type: ignore[no-any-return]
 
 
@@ -82,7 +82,9 @@ def _check_arguments(source: Source, step: Task) -> None:
     try:
         bound = (signature.bind_partial if unknown else signature.bind)(*args, **known)
     except TypeError as error:
-        source.document.complain(f"{step.model.call}{signature} cannot be called with these: {error}", place)
+        source.document.complain(
+            f"{step.model.call}{signature} cannot be called with these: {error}; give what it takes", place
+        )
         return
     hints = hints_of(step.function)
     positions = list(parameters)
@@ -100,28 +102,37 @@ def _type_problem(source: Source, wanted: Any, value: Any) -> str | None:
     if isinstance(value, Template):
         alone = value.alone
         if alone is None:
-            return None if wanted is str else f"{wanted.__name__}, and a text with references is text"
+            return None
         given = type_of(source.params[alone.name]) if alone.root == "params" and alone.name in source.params else None
         if given is None or given == wanted.__name__ or (given, wanted) == ("int", float) or alone.rest:
             return None
-        return f"{wanted.__name__}, and {alone.text} is {given}"
+        return f"{an(wanted)}, and {alone.text} is {given}; make the parameter one"
     if (
         isinstance(value, (*PLAIN, list, dict, NoneType))
         and type(value) is not wanted
         and (type(value), wanted) != (int, float)
     ):
-        return f"{wanted.__name__}, and {value!r} is not"
+        return f"{an(wanted)}, and {value!r} is none; give one"
     return None
 
 
 def _template_problem(source: Source, wanted: type, value: Template) -> str | None:
     alone = value.alone
     if alone is None:
-        return None if wanted is str else f"{wanted.__name__}, and a text with references is text"
+        return None if wanted is str else f"{an(wanted)}, and a text with references is text; refer to one thing alone"
     given = type_of(source.params[alone.name]) if alone.root == "params" and alone.name in source.params else None
     if given is None or given == wanted.__name__ or (given, wanted) == ("int", float) or alone.rest:
         return None
-    return f"{wanted.__name__}, and {alone.text} is {given}"
+    return f"{an(wanted)}, and {alone.text} is {given}; make the parameter one"
+
+
+def an(kind: type) -> str:
+    """Its name with an article."""
+    return f"{'an' if kind.__name__[:1] in 'aeiou' else 'a'} {kind.__name__}"
+
+
+def _is_own(thing: Any, module: ModuleType) -> bool:
+    return callable(thing) and getattr(thing, "__module__", None) == module.__name__
 
 
 def hints_of(annotated: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from asyncflow.pipelines import checks, fields, functions
 from asyncflow.pipelines.conditions import problem_of as condition_problem
 from asyncflow.pipelines.items import problem_of as items_problem
 from asyncflow.pipelines.models import Name, Param, PipelineModel, TaskModel
+from asyncflow.pipelines.script import script_words
 from asyncflow.pipelines.source import PARTS, Source, Step
 
 _TASK = TaskModel.model_fields.keys()
@@ -162,6 +163,11 @@ def _check_forms(document: Document, step: Step, place: Place) -> None:
     for part, problem_of in (("when", condition_problem), ("foreach", items_problem)):
         if (problem := problem_of(step.trees.get(part))) is not None:
             document.complain(problem, (*place, part))
+    if step.model.shell and step.trees.get("run") is not None:
+        try:
+            script_words("sh", step.trees["run"])
+        except ValueError as error:
+            document.complain(str(error), (*place, "run"))
 
 
 def _read_inner(source: Source, environ: Mapping[str, str], outer: tuple[Path, ...]) -> None:
@@ -170,7 +176,7 @@ def _read_inner(source: Source, environ: Mapping[str, str], outer: tuple[Path, .
         if step.model.pipeline is None:
             continue
         place: Place = ("tasks", step.name, "pipeline")
-        path = Path(source.directory, step.model.pipeline).expanduser()
+        path = Path(source.document.source or "").parent / Path(step.model.pipeline).expanduser()
         if path.absolute() in outer:
             chain = " -> ".join(file.name for file in (*outer[outer.index(path.absolute()) :], path))
             source.document.complain(f"leads back to itself: {chain}; a pipeline cannot contain itself", place)
