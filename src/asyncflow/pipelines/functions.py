@@ -82,9 +82,8 @@ def _check_arguments(source: Source, step: Task) -> None:
     try:
         bound = (signature.bind_partial if unknown else signature.bind)(*args, **known)
     except TypeError as error:
-        source.document.complain(
-            f"{step.model.call}{signature} cannot be called with these: {error}; give what it takes", place
-        )
+        told = f"{step.model.call}{signature} cannot be called with these: {error}; give what it takes"
+        source.document.complain(told, place)
         return
     hints = hints_of(step.function)
     positions = list(parameters)

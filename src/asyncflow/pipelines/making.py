@@ -66,6 +66,15 @@ class Scope:
             return {key: self.value(item) for key, item in tree.items()}
         return tree
 
+    def files(self, trees: Mapping[str, Any]) -> dict[str, list[InputFile | OutputFile]]:
+        """What the parts ``needs`` and ``makes`` of a task declare."""
+        needs = [self._input(path) for path in self.value(trees.get("needs") or [])]
+        makes = [OutputFile(path) for path in self.value(trees.get("makes") or [])]
+        return {name: files for name, files in (("needs", needs), ("makes", makes)) if files}
+
+    def _input(self, path: str) -> InputFile:
+        return InputFile(path if path.startswith(("/", "~")) else f"{self.directory}/{path}")
+
     def refer(self, reference: Reference) -> Any:
         """What one reference stands for."""
         if reference.root in self.early:
@@ -83,8 +92,7 @@ class Scope:
 
     def _file(self, tree: Mapping[str, Any]) -> InputFile | OutputFile | None:
         if tree.keys() == {"input"}:
-            path = self.value(tree["input"])
-            return InputFile(f"{self.directory}/{path}" if not str(path).startswith("/") else path)
+            return self._input(self.value(tree["input"]))
         if tree.keys() == {"output"}:
             return OutputFile(self.value(tree["output"]))
         return None

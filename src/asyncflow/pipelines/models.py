@@ -78,6 +78,12 @@ class TaskModel(_Model):
     shell: bool | Literal["sh", "bash"] = False
     """With ``run``: the text is a script for that shell, ``sh`` for true; it ends at the first command that fails."""
 
+    needs: list[str] = Field(default_factory=list)
+    """With ``run``: files that it reads, checked before it begins; relative ones from the directory of this file."""
+
+    makes: list[str] = Field(default_factory=list)
+    """With ``run``: files that it makes, checked when it has ended; relative ones from its working directory."""
+
     result: Literal["text", "lines", "json", "int", "float"] = "text"
     """With ``run``: what the standard output is read as."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from asyncflow.pipelines.making import is_future_or_late
 from asyncflow.pipelines.models import Param
 from asyncflow.suggest import hint
 
@@ -59,6 +60,8 @@ def read_word(text: str, param: Param | None) -> Any:
 
 def _checked(name: str, param: Param, value: Any, complain: Complain) -> Any:
     wanted = type_of(param)
+    if is_future_or_late(value):  # of an inner pipeline: nobody knows yet
+        return value
     if wanted is not None and value is not None:
         if wanted == "float" and type(value) is int:
             value = float(value)

@@ -144,7 +144,7 @@ def _check_kind(document: Document, model: TaskModel, place: Place) -> None:
         found = f"has {' and '.join(kinds)}" if kinds else "says nothing to do"
         document.complain(f"{found}; give one of call: (a function), run: (a command), pipeline: (a file)", place)
         return
-    fitting = {"call": {"args"}, "run": {"shell", "result"}, "pipeline": {"params"}}
+    fitting = {"call": {"args"}, "run": {"shell", "result", "needs", "makes"}, "pipeline": {"params"}}
     for kind, keys in fitting.items():
         for key in keys & model.model_fields_set if kind != kinds[0] else ():
             document.complain(f"{key!r} goes with {kind}:, and this task has {kinds[0]}:; take it away", (*place, key))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from asyncflow.errors import FieldError
 from asyncflow.pipelines import travel
 from asyncflow.pipelines.conditions import holds
 from asyncflow.pipelines.expressions import references_in
@@ -139,7 +138,7 @@ class Runner:
         """What it is done for each of; of a list that is made while it runs, parts that stay where they are."""
         value = scope.value(step.trees.get("foreach", step.model.foreach))
         if isinstance(value, (Pick, asyncio.Future)):
-            pick = value if isinstance(value, Pick) else Pick(value, (), f"${{tasks.{step.upstream()[0]}}}")
+            pick = value if isinstance(value, Pick) else Pick(value, (), "foreach")
             count = await self._helper(travel.count, "count")(pick)
             return [Pick(pick.value, (*pick.steps, index), pick.text) for index in range(count)]
         return items_of(value, str(self._source.directory))
@@ -182,7 +181,8 @@ class Runner:
         form = model.result
 
         def make(scope: Scope) -> Any:
-            output = self._note(task(scope.value(words)))
+            files = scope.files(step.trees)
+            output = self._note(task(scope.value(words), **files))
             return (
                 output
                 if form == "text"
@@ -195,13 +195,7 @@ class Runner:
         tree = step.trees.get("params") or {}
 
         async def make(scope: Scope) -> Outputs:
-            given = scope.value(tree)
-            if is_future_or_late(given):
-                raise FieldError(
-                    f"task {step.name!r}: parameters of a pipeline must be known before it begins; "
-                    "compute with them in a task of this pipeline instead"
-                )
-            runner = self._inner[step.name](given)
+            runner = self._inner[step.name](scope.value(tree))
             runner.start((each.name for each in runner._source.ordered()), self._on_call)  # noqa: SLF001
             try:
                 await runner.made()

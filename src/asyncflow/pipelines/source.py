@@ -14,6 +14,8 @@ PARTS: Mapping[str, frozenset[str]] = {
     "args": frozenset({"item", "previous", "round"}),
     "run": frozenset({"item", "previous", "round"}),
     "params": frozenset({"item", "previous", "round"}),
+    "needs": frozenset({"item"}),
+    "makes": frozenset({"item"}),
     "when": frozenset({"item"}),
     "until": frozenset({"item", "round", "result"}),
     "start": frozenset({"item"}),

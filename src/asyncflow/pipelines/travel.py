@@ -87,8 +87,10 @@ def prepared(function: Callable[..., Any]) -> Callable[..., Any]:
     return body
 
 
-def command_words(words: list[Any]) -> list[str]:
+def command_words(words: list[Any], needs: Sequence[Any] = (), makes: Sequence[Any] = ()) -> list[str]:
     """The body of a command: each word one argument, whatever is in it; of a list each item is one.
+
+    The files that it `needs` and `makes` are declared by being passed.
 
     Raises
     ------
