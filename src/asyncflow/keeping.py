@@ -85,7 +85,7 @@ class Keeping:
     def ends(self, reason: str, grace: float) -> None:
         """The session ends for `reason`, in `grace` seconds at the latest; the journal says so now and at its end."""
         self._reason = reason
-        self.events.tell(SessionEnding(reason=reason, grace=grace))
+        self.events.tell(SessionEnding(grace=grace))
 
     def before(
         self, node: Node, code: FunctionIdentity | None, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -83,7 +83,6 @@ class SessionEnding(Event):
     """Somebody ends it (SIGTERM): what runs gets `grace` seconds, nothing else begins."""
 
     kind = "terminated"
-    reason: str = ""
     grace: float = 0.0
 
 
