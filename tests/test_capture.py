@@ -2,6 +2,7 @@
 
 # ruff: noqa: T201 - what bodies print is what is tested
 import asyncio
+import contextvars
 import io
 import logging
 import os
@@ -63,7 +64,9 @@ async def test_a_coroutine_is_captured_with_all_that_it_starts(any_flow):
 
         print("body")
         await asyncio.gather(more(1), more(2))
-        await asyncio.to_thread(print, "thread")
+        with ThreadPoolExecutor(1) as pool:
+            run = contextvars.copy_context().run
+            await asyncio.get_running_loop().run_in_executor(pool, run, print, "thread")
 
     future = talk()
     await future
