@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -27,8 +27,9 @@ class Capture:
     def end(self) -> None:
         """What still writes does not write here any more."""
         self.is_over = True
-        self.stdout.flush()
-        self.stderr.flush()
+        for stream in (self.stdout, self.stderr):
+            with suppress(ValueError):  # the body has closed it
+                stream.flush()
 
 
 _own: ContextVar[Capture | None] = ContextVar("asyncflow-capture", default=None)
