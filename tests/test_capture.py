@@ -188,6 +188,23 @@ async def test_what_a_body_puts_in_place_of_a_stream_is_left_there(thread_flow, 
     assert sys.stderr.getvalue() == "outside\n"
 
 
+async def test_a_body_may_close_its_stream(any_flow):
+    """That closes nobody else's, and the call ends as it would."""
+
+    @any_flow.function_task(capture_stdio=True)
+    def close():
+        print("last words")
+        sys.stdout.close()
+
+    @any_flow.function_task(capture_stdio=True)
+    def talk():
+        print("alive")
+
+    futures = [close(), talk()]
+    await asyncio.gather(*futures)
+    assert [await future.stdout() for future in futures] == ["last words\n", "alive\n"]
+
+
 async def test_a_body_may_configure_logging(thread_flow, monkeypatch):
     """`logging.basicConfig` works in a body, and levels that it sets decide what is logged."""
     root = logging.getLogger()
