@@ -81,6 +81,7 @@ class WorkflowEngine:
         work_dir: str | os.PathLike[str] | None = None,
         resume: str | None = None,
         checkpoint: bool = False,
+        capture_stdio: bool = False,
         results: str | None = None,
         max_in_flight: int = 10_000,
         close_timeout: float = 30.0,
@@ -108,6 +109,9 @@ class WorkflowEngine:
             says (``ASYNCFLOW_RESUME``) by default. What its checkpointed tasks finished is not done again.
         checkpoint : bool
             Keep the results of all tasks that do not say otherwise.
+        capture_stdio : bool
+            Let what all tasks print and log go to files, those that do not say otherwise; calls return what they always
+            do (the option ``capture_stdio="beside"``).
         results : str, optional
             A directory or fsspec URL (``s3://bucket/run``) for kept results; below the run directory by default.
         max_in_flight : int
@@ -126,7 +130,7 @@ class WorkflowEngine:
         RunDirectoryError
             When the run exists and is not to be resumed, is another driver's, or is damaged.
         """
-        wish = RunWish(uid, work_dir, resume, checkpoint=checkpoint, results=results)
+        wish = RunWish(uid, work_dir, resume, checkpoint=checkpoint, capture_stdio=capture_stdio, results=results)
         return Opening(cls, config, backend, dry_run, wish, max_in_flight, close_timeout)
 
     @property
@@ -281,10 +285,10 @@ class WorkflowEngine:
 
     def _decorate(self, kind: Kind, function: Callable[..., Any] | None, options: dict[str, Any]) -> Any:
         parsed = with_defaults(parse_options(options, kind), self._defaults, kind)
-        capture = str(self.work_dir / self.uid / "tasks")
+        root = str(self.work_dir / self.uid / "tasks")
 
         def make(body: Callable[..., Any]) -> Task:
-            return Task(self._dispatch, body, kind, parsed, capture, self)
+            return Task(self._dispatch, body, kind, parsed, root, self)
 
         return make if function is None else make(function)
 

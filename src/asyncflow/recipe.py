@@ -36,13 +36,15 @@ class Recipe:
     shell: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
-    capture: str | None = None
+    captures: bool = False  #: what it writes goes to files below `root`
+    capture_limit: int = 0  #: bytes of each of them
+    is_file: bool = False  #: a command resolves to the path of the file with its standard output
     workdir: bool = False
     root: str = ""  #: below which captured output and working directories go
 
     @classmethod
-    def of(cls, function: Callable[..., Any], kind: Kind, name: str, options: TaskOptions, capture: str) -> "Recipe":
-        """The recipe of a decorated `function` with these `options`; `capture` is where captured output would go."""
+    def of(cls, function: Callable[..., Any], kind: Kind, name: str, options: TaskOptions, root: str) -> "Recipe":
+        """The recipe of a decorated `function` with these `options`; below `root` captured output would go."""
         return cls(
             function=function,
             kind=kind,
@@ -59,9 +61,11 @@ class Recipe:
             shell=options.shell,
             env=dict(options.env),
             cwd=options.cwd,
-            capture=capture if options.capture_stdio else None,
+            captures=bool(options.capture_stdio),
+            capture_limit=options.capture_limit,
+            is_file=kind is Kind.COMMAND and options.capture_stdio is True,
             workdir=options.workdir,
-            root=capture,
+            root=root,
         )
 
     def with_options(self, options: TaskOptions) -> "Recipe":

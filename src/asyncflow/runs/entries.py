@@ -67,6 +67,26 @@ class Entries:
                     self.damaged += 1
 
 
+class GrowingJournal:
+    """The lines of the journal at `path` as they come, each once; those that cannot be read are passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+
+    def news(self) -> Iterator[Entry]:
+        """Those that are whole and were not handed out before."""
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._read)
+            for line in _lines(file):
+                if not line.endswith(b"\n") and len(line) < 2 * LINE:
+                    return  # it is being written
+                self._read += len(line)
+                entry = _entry(line)
+                if entry is not None:
+                    yield entry
+
+
 def read_journal(path: str | os.PathLike[str]) -> Entries:
     """The journal at `path`, of a run that goes on or has ended in any way; damaged lines are counted and left out."""
     return Entries(Path(path))

@@ -100,6 +100,14 @@ def look_at(path: Path) -> Listed | None:
     return Listed(path.name, path, state, about, sessions, counts, _changed([path / name for name in names]))
 
 
+def state_of(path: Path) -> RunState:
+    """What became of the last session of the run at `path`."""
+    try:
+        return _state(path, read_owner(path))
+    except (RunDirectoryError, OSError):
+        return RunState.DAMAGED
+
+
 def _state(path: Path, owner: Owner | None) -> RunState:
     if owner is None:  # its file was deleted: nobody drives it
         return RunState.KILLED
