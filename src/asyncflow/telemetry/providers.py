@@ -59,7 +59,7 @@ def choose(
     if metric_readers is not None or not isinstance(meter, MeterProvider):
         readers = _named_readers(environ) if metric_readers is None else list(metric_readers)
         meter = MeterProvider(readers, resource) if readers else None
-        own.append(meter)
+        own += [meter] if readers else []
     return Providers(tracer, meter, tuple(own))
 
 
