@@ -47,7 +47,7 @@ async def test_each_step_of_a_call_is_told_once_and_in_order(any_flow):
         assert told.of(call) == [*WHOLE, "TaskCompleted"]
         assert {each.name for each in told if each.key == call.id} == {"add"}
         order = [each.event_type for each in told if each.key == call.id]
-        assert "TaskQueued" not in order or order[2] == "TaskSubmitted" and order[-2] == "TaskStarted"
+        assert "TaskQueued" not in order or (order[2] == "TaskSubmitted" and order[-2] == "TaskStarted")
     ended = next(each for each in told if each.key == calls[-1].id and each.event_type == "TaskCompleted")
     assert ended.started <= ended.time
     assert ended.duration >= 0

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 
-from asyncflow.events import Event, Events
+from asyncflow.events import Event, Events, TaskCreated
 from asyncflow.telemetry.metrics import Metrics
 from asyncflow.telemetry.providers import Providers, choose
 from asyncflow.telemetry.spans import Spans
@@ -54,10 +54,14 @@ class Telemetry:
         resource: Resource | None,
     ) -> Self:
         """Begin; `WorkflowEngine.start_telemetry` says what it takes."""
-        providers = await asyncio.to_thread(choose, span_processors, metric_readers, resource)
-        if events.carrier_of is not None:
-            await asyncio.to_thread(providers.close, FLUSH)
+        if events.carrier_of is not None:  # before a processor is taken, which can be closed only once
             raise RuntimeError("telemetry of this engine runs already; await its stop() before it is started anew")
+        events.carrier_of = _not_yet
+        try:
+            providers = await asyncio.to_thread(choose, span_processors, metric_readers, resource)
+        except BaseException:
+            events.carrier_of = None
+            raise
         return cls(events, providers)
 
     async def stop(self) -> None:
@@ -82,3 +86,7 @@ class Telemetry:
         self._spans.take(event)
         if self._metrics is not None:
             self._metrics.take(event)
+
+
+def _not_yet(event: TaskCreated, upstream: Sequence[Mapping[str, str]]) -> None:
+    """Calls made while it is being started have no spans."""
