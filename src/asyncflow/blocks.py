@@ -9,6 +9,7 @@ from typing import Any
 
 from asyncflow.arguments import fill
 from asyncflow.backends.base import ExecutionBackend
+from asyncflow.carrier import attached
 from asyncflow.dispatch import Dispatch
 from asyncflow.failures import carried
 from asyncflow.futures import TaskFuture
@@ -48,7 +49,7 @@ class BlockRunner(ExecutionBackend):
         args, kwargs = fill(node.args, node.kwargs, [])
         try:
             # Members belong to the block's own workflow unless they were given another.
-            with entered(self._uid, Scope(node.workflow_id or node.key, node)):
+            with entered(self._uid, Scope(node.workflow_id or node.key, node)), attached(node.carrier):
                 value = await node.recipe.function(*args, **kwargs)
         except asyncio.CancelledError:
             outcome = Outcome(TaskState.CANCELLED)

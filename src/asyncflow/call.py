@@ -17,6 +17,7 @@ from typing import Any
 from asyncflow.arguments import fill
 from asyncflow.attempts import delay_before, worth_another
 from asyncflow.capture import captured
+from asyncflow.carrier import bound, bound_apart
 from asyncflow.command import Command, command_environment, parse_command
 from asyncflow.deadline import killed_in_time, left_in_time
 from asyncflow.declared import with_files
@@ -260,10 +261,10 @@ def _in_time(
     is_apart = recipe.kind is Kind.FUNCTION and (recipe.isolated or site.slots.is_share(devices))
     if is_apart:
         env = command_environment(recipe.cores, devices, recipe.env)
-        process = IsolatedBody(recipe.function, args, kwargs, recipe.name, env, recipe.memory_limit)
-        inner = functools.partial(_apart, process, recipe, key, site)
+        process = IsolatedBody(bound_apart(recipe.function), args, kwargs, recipe.name, env, recipe.memory_limit)
+        inner: Callable[[Stop], Any] = functools.partial(_apart, process, recipe, key, site)
     else:
-        inner = functools.partial(_here, recipe, key, args, kwargs, site, devices)
+        inner = bound(functools.partial(_here, recipe, key, args, kwargs, site, devices))
     body = functools.partial(_observed, inner, key, site, meter)
     if recipe.timeout is None:
         return body(stop)

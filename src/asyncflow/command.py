@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from asyncflow.carrier import environment
 from asyncflow.errors import CommandError, CommandNotFoundError, EmptyBodyError
 from asyncflow.groups import Ended, Guardian, ProcessGroup
 from asyncflow.output import Output
@@ -54,10 +55,12 @@ def _split(text: str, name: str) -> list[str]:
 
 
 def command_environment(cores: int, devices: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a command: the worker's, threads equal to its cores, its devices, then what was asked for."""
+    """The environment of a command: the worker's, threads equal to its cores, its devices, where its spans belong, then
+    what was asked for.
+    """
     threads = dict.fromkeys(_THREAD_VARIABLES, str(cores))
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
-    return {**os.environ, **threads, **visible, **env}
+    return {**os.environ, **threads, **visible, **environment(), **env}
 
 
 class Command:

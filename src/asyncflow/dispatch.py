@@ -65,7 +65,7 @@ class Dispatch:
         self._links = Links(self, self._endings, self._ready)
         self.keeping = keeping
         self.events = keeping.events
-        self._narrator = Narrator(keeping.events)
+        self._narrator = Narrator(keeping.events, self.ledger.accounts)
         self.closed = False
         self._held_back: set[Node] = set()
         for backend in (*backends, blocks):
@@ -248,7 +248,7 @@ class Dispatch:
             node.state = TaskState.RUNNING
             self._narrator.running(node, outcome)
         elif outcome.state is TaskState.PENDING:
-            self._narrator.retried(node, outcome)
+            self._narrator.pending(node, outcome)
         elif outcome.state is TaskState.DONE:
             node.measure = outcome.measure
             self.keeping.done(node)

@@ -9,7 +9,7 @@ import uuid
 import warnings
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.blocks import Block, BlockRunner
 from asyncflow.dispatch import Dispatch
+from asyncflow.errors import EngineClosedError
 from asyncflow.events import SessionEnded, SessionStarted, UserEvents
 from asyncflow.keeping import Keeping
 from asyncflow.notice import current_notice
@@ -29,12 +30,19 @@ from asyncflow.tasks import Task
 from asyncflow.winding import Winding
 
 if TYPE_CHECKING:
-    pass
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    from asyncflow.telemetry import Telemetry
 
 logger = logging.getLogger("asyncflow")
 
 #: Seconds that callbacks have, at the end, to take what they have not been told yet.
 _LAST_CALLBACKS = 5.0
+
+#: Seconds to wait, at the end, for what the last calls took.
+_LAST_NEWS = 1.0
 
 Made = TypeVar("Made", Task, Block)
 
@@ -66,6 +74,7 @@ class WorkflowEngine:
         self._user_events = UserEvents(opened.keeping.events)
         opened.keeping.events.tell(SessionStarted(session_id=uid, backends=tuple(b.name for b in opened.backends)))
         self._opened = time.time()
+        self._telemetry: Telemetry | None = None
         self._closed: concurrent.futures.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._finalizer = weakref.finalize(self, _abandon, uid, list(backends), opened.keeping)
@@ -153,6 +162,43 @@ class WorkflowEngine:
     def events(self) -> UserEvents:
         """What happens: ``flow.events.subscribe(callback)``."""
         return self._user_events
+
+    async def start_telemetry(
+        self,
+        *,
+        span_processors: "Iterable[SpanProcessor] | None" = None,
+        metric_readers: "Iterable[MetricReader] | None" = None,
+        resource: "Resource | None" = None,
+    ) -> "Telemetry":
+        """Tell OpenTelemetry what happens from now on; needs ``pip install 'asyncflow[otel]'``.
+
+        There are spans of the session, its workflows, blocks and tasks, and what bodies do nests under their tasks. By
+        default they go where the process's own `TracerProvider` sends them, and where there is none, where the
+        ``OTEL_…`` variables say. It ends with the engine, or by its `stop`.
+
+        Parameters
+        ----------
+        span_processors, metric_readers : iterable, optional
+            Of the SDK: send spans and metrics there instead.
+        resource : opentelemetry.sdk.resources.Resource, optional
+            What they are said to be of; with a provider of its own.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Where OpenTelemetry's SDK is not installed.
+        ValueError
+            Where nothing says who takes the spans.
+        RuntimeError
+            Where it runs already.
+        """
+        telemetry = await asyncio.to_thread(_load_telemetry)
+        if self._closed is not None:
+            raise EngineClosedError("start_telemetry() was called after the engine shut down; create a new engine")
+        self._telemetry = await telemetry.start(
+            self._dispatch.events, span_processors=span_processors, metric_readers=metric_readers, resource=resource
+        )
+        return self._telemetry
 
     @property
     def dashboard_link(self) -> str | None:
@@ -306,6 +352,8 @@ class WorkflowEngine:
             logger.warning("%d calls did not end in time", len(self._dispatch.ledger.unfinished()))
         finally:
             self._dispatch.ledger.report()
+            with suppress(TimeoutError):  # of what ended last, news is on its way
+                await asyncio.wait_for(asyncio.wrap_future(self._dispatch.ledger.accounts.known()), _LAST_NEWS)
             closing = [self._close_backend(backend) for backend in self._dispatch.backends.values()]
             await asyncio.gather(*closing)
             await self._close_events()
@@ -318,6 +366,8 @@ class WorkflowEngine:
         if events.is_heard:
             events.tell(SessionEnded(session_id=self.uid, duration=time.time() - self._opened))
         await self._user_events.close(_LAST_CALLBACKS)
+        if self._telemetry is not None:
+            await self._telemetry.stop()
 
     async def _close_backend(self, backend: ExecutionBackend) -> None:
         try:
@@ -327,6 +377,12 @@ class WorkflowEngine:
             logger.warning("backend %r did not close within %g s", backend.name, self._close_timeout)
         except Exception:
             logger.exception("backend %r did not close cleanly", backend.name)
+
+
+def _load_telemetry() -> "type[Telemetry]":
+    from asyncflow.telemetry import Telemetry  # loads OpenTelemetry, which takes a while and need not be there
+
+    return Telemetry
 
 
 def _abandon(uid: str, backends: list[ExecutionBackend], keeping: Keeping) -> None:

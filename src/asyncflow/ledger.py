@@ -62,6 +62,8 @@ class Ledger:
         self._unfinished.pop(node.key, None)
         if self.events.is_heard:
             self.accounts.close(node, state)
+        else:
+            self.accounts.forget(node.key)
         node.finish(state)
         if not self._unfinished:
             self._waiters.wake()

@@ -55,7 +55,8 @@ def _class_of(event: Event) -> Any:
 
 @functools.cache
 def _facts_of(kind: Any) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind) if each.name not in {"time", "id", "name"})
+    known = {"time", "id", "name"} if issubclass(kind, TaskEvent) else {"time"}
+    return tuple(each.name for each in fields(kind) if each.name not in known)
 
 
 # The engine
@@ -336,6 +337,14 @@ class TaskLost(TaskEvent):
     cause: str = ""
     again: str = ""
     error: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskResent(TaskEvent):
+    """What it depends on is sent again, and so is it, under another id, `again`."""
+
+    kind = "resent"
+    again: str
 
 
 # Workers and jobs

@@ -53,6 +53,7 @@ class History:
             "running": self._running,
             **dict.fromkeys(_ENDS, self._ended),
             **dict.fromkeys(_AGAIN, self._again),
+            "resent": self._resent,
             "terminated": self._terminated,
             "worker-joined": self._worker_joined,
             "worker-left": self._worker_left,
@@ -162,6 +163,12 @@ class History:
         why = str(facts.get("cause") or facts.get("error") or "")
         call.attempts.append(Attempt(entry.state, entry.time, facts.get("started", call.started), worker, why))
         call.state, call.started, call.worker = CallState.WAITING, None, ""
+
+    def _resent(self, entry: Entry) -> None:
+        call = self.calls.pop(entry.key, None) or Call(entry.key, entry.name, entry.time)
+        call.id = str(entry.facts.get("again", entry.key))
+        self.calls[call.id] = call
+        call.state, call.queued = CallState.WAITING, None
 
     def _terminated(self, entry: Entry) -> None:
         self.reason = str(entry.facts.get("reason", "terminated"))

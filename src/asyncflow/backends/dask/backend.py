@@ -115,9 +115,8 @@ class DaskExecutionBackend(ExecutionBackend):
         arguments, pieces = dump_arguments(
             node.recipe.function, node.args, node.kwargs, lambda index: Ref(first + index)
         )
-        node.packed = Packed(
-            recipe, arguments, pieces, [each.key for each in node.upstream], self._needs(node), node.ticket
-        )
+        upstream = [each.key for each in node.upstream]
+        node.packed = Packed(recipe, arguments, pieces, upstream, self._needs(node), node.ticket, node.carrier)
         node.args, node.kwargs = (), {}
 
     def prepare_again(self, node: Node) -> None:

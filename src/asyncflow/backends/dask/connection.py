@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.dask.graph import Packed, build_graph
-from asyncflow.backends.dask.news import accounts, events
+from asyncflow.backends.dask.news import accounts, events, waits
 from asyncflow.backends.dask.observer import Observer
 from asyncflow.backends.dask.remote import Hearing, SitePlugin
 from asyncflow.backends.dask.thread import DaskThread
@@ -316,16 +316,16 @@ class Connection:
         news = event[1]
         for key, account in accounts(news):
             self._backend.account(key, account)
-        for each in events(news, self._workflow_of):
+        for each in events(news):
             self._backend.tell(each)
-        worker = str(news.get("worker", ""))
-        told = [
-            (key, Outcome(TaskState.RUNNING, about=key, measure=Measure(began, began, worker=worker)))
-            for key, began in dict(news.get("begun", ())).items()
-        ]
+        told = [(key, Outcome(TaskState.PENDING, queued, about=key)) for key, queued in waits(news)]
         for key, facts, took in news.get("retried", ()):
             measure = Measure(*took) if took is not None else None
             told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measure)))
+        worker = str(news.get("worker", ""))
+        for key, began in dict(news.get("begun", ())).items():  # of one that was retried, its next attempt
+            begun = Measure(began, began, worker=worker)
+            told.append((key, Outcome(TaskState.RUNNING, about=key, measure=begun)))
         found = [(self._node(key), outcome) for key, outcome in told]
         if known := [(node, outcome) for node, outcome in found if node is not None]:
             self._backend.post(known)

@@ -36,6 +36,7 @@ class WorkerSite(Site):
         self._begun: dict[str, float] = {}
         self._retried: list[tuple[str, dict[str, Any], Measure | None]] = []
         self._lent: dict[str, dict[str, float]] = {}
+        self._is_due = False  # whether a message is
 
     def begin(self, key: str) -> Stop:
         """Write it down for whoever finds this process ended."""
@@ -46,14 +47,14 @@ class WorkerSite(Site):
     def entered(self, key: str, meter: Meter | None) -> None:
         """Remember it for the next message to the driver."""
         super().entered(key, meter)
-        self._tell_soon()
         self._begun[key] = time.time()
+        self._tell_soon()
 
     def retried(self, key: str, later: RetryLater) -> None:
         """Remember for the next message that an attempt failed and another follows."""
         self._begun.pop(key, None)
-        self._tell_soon()
         self._retried.append((key, later.facts(), self._here(later.measure)))
+        self._tell_soon()
 
     def take_measure(self, key: str) -> Measure | None:
         """With the address of this worker."""
@@ -72,6 +73,8 @@ class WorkerSite(Site):
     def end(self, key: str) -> None:
         """Nothing to say of it any more."""
         self._begun.pop(key, None)
+        if any(key == each for each, *_ in self._retried):  # what is told after its end finds nobody
+            self._worker.loop.add_callback(self._tell)
         super().end(key)
         if self._bodies is not None:
             self._bodies.end(key)
@@ -96,15 +99,21 @@ class WorkerSite(Site):
             self._worker.state.available_resources[name] -= amount
 
     def _tell_soon(self) -> None:
-        if not (self._begun or self._retried):
+        if not self._is_due:
+            self._is_due = True
             self._worker.loop.add_callback(self._tell_later)
 
     def _tell_later(self) -> None:
-        self._worker.loop.call_later(BEGUN_INTERVAL, self._tell)
+        self._worker.loop.call_later(BEGUN_INTERVAL, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._is_due = False  # first: what is noted from now on is for the next message, if this one misses it
+        self._tell()
 
     def _tell(self) -> None:
         begun, self._begun = self._begun, {}
-        retried, self._retried = self._retried, []
+        retried = self._retried[:]
+        del self._retried[: len(retried)]
         if begun or retried:
             self._worker.log_event(self._topic, {"begun": begun, **({"retried": retried} if retried else {})})
 
