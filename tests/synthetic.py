@@ -3,6 +3,8 @@
 import heapq
 import json
 import random
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Task name, part of the calls, mean seconds, cores, memory asked and had, part that fails.
@@ -38,39 +40,70 @@ def _entries(calls, workers, slots, chance):
         yield _entry(joined, "worker-joined", worker=address, pool="cpu", **about)
         yield _entry(joined + 2, "resources", worker=address, cpu=90.0 * slots, memory=6 * 10**9)
         free += [(joined, address, slot) for slot in range(slots)]
-    heapq.heapify(free)
-    names = chance.choices(_TASKS, [task[1] for task in _TASKS], k=calls)
-    recent, last = [], began
-    for number, task in enumerate(names):
-        entries, end = _call(number, task, free, recent, chance, began)
-        yield from entries
-        last = max(last, end)
+    last = began
+    for call, (started, ended, address) in _played(_graph(calls, began, chance), free).items():
+        yield from _told(call, started, ended, address, chance)
+        last = max(last, ended)
     yield _entry(last + 0.5, "ended", counts={"called": calls})
 
 
-def _call(number, task, free, recent, chance, began):
-    name, _, mean, cores, memory, peak, ill = task
-    key = f"{name}-{number:016x}"
-    needed = [chance.choice(recent) for _ in range(2)] if recent and chance.random() < 0.5 else []
-    created = began + 0.0001 * number
-    at, address, slot = heapq.heappop(free)
-    started = max([at + 0.002, created, *(end for _, end in needed)])
-    ended = started + mean * chance.lognormvariate(0, 0.4)
-    heapq.heappush(free, (ended, address, slot))
-    needs = {name: value for name, value in (("cores", cores if cores > 1 else 0), ("memory", memory)) if value}
-    about = {"workflow_id": f"wf-{number % 20:02d}", "task_type": "function", "backend": "dask", "needs": needs}
+@dataclass(eq=False)
+class _Call:
+    number: int
+    key: str
+    task: tuple
+    created: float
+    seconds: float
+    needs: list
+
+
+def _graph(calls, began, chance):
+    """Every other call depends on one or two of the last two hundred."""
+    made = []
+    for number, task in enumerate(chance.choices(_TASKS, [task[1] for task in _TASKS], k=calls)):
+        needed = {max(0, number - chance.randint(1, 200)) for _ in range(2)} if number % 2 else ()
+        seconds = task[2] * chance.lognormvariate(0, 0.4)
+        needs = [made[each] for each in sorted(needed)]
+        made.append(_Call(number, f"{task[0]}-{number:016x}", task, began + 0.0001 * number, seconds, needs))
+    return made
+
+
+def _played(graph, free):
+    """When and where each call runs, if whatever is ready first takes the first slot that is free."""
+    played, followers = {}, defaultdict(list)
+    for call in graph:
+        for needed in call.needs:
+            followers[needed].append(call)
+    missing = {call: len(call.needs) for call in graph}
+    ready = [(call.created, call.number) for call in graph if not call.needs]
+    heapq.heapify(ready)
+    heapq.heapify(free)
+    while ready:
+        since, number = heapq.heappop(ready)
+        at, address, slot = heapq.heappop(free)
+        started = max(at, since) + 0.002
+        ended = started + graph[number].seconds
+        heapq.heappush(free, (ended, address, slot))
+        played[graph[number]] = (started, ended, address)
+        for follower in followers[graph[number]]:
+            missing[follower] -= 1
+            if not missing[follower]:
+                last = max(played[needed][1] for needed in follower.needs)
+                heapq.heappush(ready, (max(last, follower.created), follower.number))
+    return played
+
+
+def _told(call, started, ended, address, chance):
+    name, _, _, cores, memory, peak, ill = call.task
+    needs = {word: value for word, value in (("cores", cores if cores > 1 else 0), ("memory", memory)) if value}
+    about = {"workflow_id": f"wf-{call.number % 20:02d}", "task_type": "function", "backend": "dask", "needs": needs}
     took = {"started": started, "worker": address, "cpu": 0.9 * (ended - started)}
     took["peak_memory"] = int(peak * chance.uniform(0.5, 1))
     failed = chance.random() < ill
-    why = {"error": f"ValueError: seed {number} does not converge", "error_type": "ValueError"} if failed else {}
-    recent.append((key, ended))
-    del recent[:-200]
-    entries = [
-        _entry(created, "called", key, name, depends_on=[each for each, _ in needed], **about),
-        _entry(started, "running", key, name, worker=address),
-        _entry(ended, "failed" if failed else "done", key, name, **took, **why),
-    ]
-    return entries, ended
+    why = {"error": f"ValueError: seed {call.number} does not converge", "error_type": "ValueError"} if failed else {}
+    yield _entry(call.created, "called", call.key, name, depends_on=[each.key for each in call.needs], **about)
+    yield _entry(started, "running", call.key, name, worker=address)
+    yield _entry(ended, "failed" if failed else "done", call.key, name, **took, **why)
 
 
 def _entry(time, state, key="", name="", **facts):

@@ -86,7 +86,7 @@ def bars(timeline: Timeline, lanes: Lanes, slots: Mapping[str, int]) -> Bars:
         spent[body.call.name] += body.seconds  # type: ignore[assignment]  # counters sum anything
     names = [name for name, _ in spent.most_common()]
     number = {name: index for index, name in enumerate(names)}
-    workers = Rows.of(lanes, sorted({*slots, *lanes.groups}), slots)
+    workers = Rows.of(lanes, list(dict.fromkeys([*slots, *lanes.rows])), slots)
     columns: dict[str, Any] = {
         "left": np.fromiter((body.started - timeline.began for body in bodies), np.float32, len(bodies)),
         "right": np.fromiter((body.ended - timeline.began for body in bodies), np.float32, len(bodies)),
@@ -97,7 +97,7 @@ def bars(timeline: Timeline, lanes: Lanes, slots: Mapping[str, int]) -> Bars:
     workflows = Rows([], [], 0)
     if any(body.call.workflow_id for body in bodies):
         grouped = lay(bodies, workflow_of)
-        workflows = Rows.of(grouped, grouped.groups, {})
+        workflows = Rows.of(grouped, list(grouped.rows), {})
         columns["workflow"] = workflows.place(grouped, bodies, workflow_of)
     if len(bodies) <= _IDS:
         columns["id"] = [body.call.id for body in bodies]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncflow.runs.facts import Worker
 from asyncflow.runs.history import History
 from asyncflow.views.report.timeline import Timeline, first_start
 
@@ -75,6 +76,11 @@ def _waits(timeline: Timeline) -> Iterable[Span]:
         yield timeline.ready[call.id], until
 
 
+def all_slots(history: History, until: float) -> Level:
+    """Of the workers that are there; those that have not left are so until `until`."""
+    return _slots(list(history.workers.values()), until)
+
+
 class PoolUse(NamedTuple):
     """What one pool had over time; `name` is empty for workers of no pool. Jobs are nothing where there are none."""
 
@@ -96,15 +102,22 @@ def pool_use(history: History, until: float) -> list[PoolUse]:
 def _use(history: History, pool: str, until: float) -> PoolUse:
     workers = [worker for worker in history.workers.values() if worker.pool == pool]
     jobs = [job for job in history.jobs.values() if job.pool == pool]
-    there = [(worker.joined, until if worker.left is None else worker.left) for worker in workers]
     ran = [(job.started, until if job.ended is None else job.ended) for job in jobs if job.started is not None]
     return PoolUse(
         pool,
-        level(there),
-        level(span for worker, span in zip(workers, there, strict=True) for _ in range(worker.slots)),
+        level(_there(worker, until) for worker in workers),
+        _slots(workers, until),
         level(ran),
         level((job.submitted, _first([job.started, job.ended], until)) for job in jobs if job.submitted),
     )
+
+
+def _slots(workers: Sequence[Worker], until: float) -> Level:
+    return level(_there(worker, until) for worker in workers for _ in range(worker.slots))
+
+
+def _there(worker: Worker, until: float) -> Span:
+    return worker.joined, until if worker.left is None else worker.left
 
 
 def _first(times: Sequence[float | None], otherwise: float) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 
 from asyncflow.views.report.timeline import Timeline
 
-#: The parts of a box: whiskers, box and line in it.
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: The parts of a box: whiskers, box and line in it, and the dots beyond.
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,5 @@ def _spreads(found: Mapping[str, Sequence[float]]) -> list[Spread]:
     spreads = []
     for name, values in found.items():
         told = np.asarray(values)
-        low, *parts, high = np.quantile(told, (0.0, *_QUANTILES, 1.0)).tolist()
-        spreads.append(Spread(name, len(told), float(told.sum()), low, *parts, high))
+        spreads.append(Spread(name, len(told), float(told.sum()), *np.quantile(told, _QUANTILES).tolist()))
     return sorted(spreads, key=lambda spread: -spread.total)

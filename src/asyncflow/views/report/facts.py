@@ -93,7 +93,8 @@ def _workers(history: History) -> str:
         return ""
     hosts = len({worker.host for worker in workers})
     jobs = f", {len(history.jobs):,} jobs" if history.jobs else ""
-    return f"{len(workers):,} with {sum(worker.slots for worker in workers):,} slots, on {hosts} hosts{jobs}"
+    slots = sum(worker.slots for worker in workers)
+    return f"{len(workers):,} with {slots:,} slots, on {hosts:,} host{'s' * (hosts > 1)}{jobs}"
 
 
 def _when(at: float) -> str:

@@ -1,6 +1,6 @@
 """The charts of a report, drawn with bokeh."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,15 @@ _LABELS = 40
 #: Changes of a line at most.
 _STEPS = 2000
 
+#: Marks of a logarithmic axis.
+_TIMES: dict[float, str] = dict(
+    zip(
+        (1e-4, 1e-3, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000),
+        ("0.1 ms", "1 ms", "10 ms", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h", "10 h", "1 d", "10 d"),
+        strict=True,
+    )
+)
+
 _TOOLS = "xpan,xwheel_zoom,box_zoom,reset"
 
 
@@ -38,10 +47,17 @@ def source_of(bars: Bars) -> ColumnDataSource:
     return ColumnDataSource(bars.columns)
 
 
-def gantt(bars: Bars, source: ColumnDataSource, kind: str, path: Sequence[int] = (), x_range: Any = None) -> Any:
+def gantt(
+    bars: Bars,
+    source: ColumnDataSource,
+    kind: str,
+    labels: Mapping[str, str],
+    path: Sequence[int] = (),
+    x_range: Any = None,
+) -> Any:
     """The bars by `kind`, ``worker`` or ``workflow``, those with the numbers in `path` outlined.
 
-    Charts that share `x_range` show the same time.
+    Charts that share `x_range` show the same time. `labels` are what groups are called, if not as they are.
     """
     rows: Rows = getattr(bars, f"{kind}s")
     plot = _plot(
@@ -59,7 +75,7 @@ def gantt(bars: Bars, source: ColumnDataSource, kind: str, path: Sequence[int] =
             marked = _only(bars, kind, numbers)
             plot.hbar(**bar, source=marked, fill_color=None, line_color=colour, line_width=1.5)
     plot.add_tools(_hover(bars, drawn))
-    _name_rows(plot, rows)
+    _name_rows(plot, rows, labels)
     return plot
 
 
@@ -79,11 +95,11 @@ def _hover(bars: Bars, drawn: Any) -> HoverTool:
     return HoverTool(renderers=[drawn], tooltips=tips, formatters=look_up)
 
 
-def _name_rows(plot: Any, rows: Rows) -> None:
+def _name_rows(plot: Any, rows: Rows, labels: Mapping[str, str]) -> None:
     every = max(1, -(-len(rows.names) // _LABELS))
     named = dict(list(zip(rows.middles(), rows.names, strict=True))[::every])
     plot.yaxis.ticker = FixedTicker(ticks=list(named))
-    plot.yaxis.major_label_overrides = {tick: _short(name) for tick, name in named.items()}
+    plot.yaxis.major_label_overrides = {tick: _short(labels.get(name, name)) for tick, name in named.items()}
     plot.ygrid.ticker = FixedTicker(ticks=[start - 0.5 for start in rows.starts] if every == 1 else [])
 
 
@@ -129,6 +145,8 @@ def boxes(spreads: Sequence[Spread], title: str) -> Any:
     """One box a task: 5, 25, 50, 75 and 95 percent, and dots at the least and the most."""
     shown = spreads[:_LABELS]
     least = 1e-4  # a logarithm shows no 0
+    low, high = (min((s.low for s in shown), default=1.0), max((s.high for s in shown), default=1.0))
+    x_range = (max(least, low) / 1.5, max(1.5 * high, 30 * max(least, low)))
     columns: dict[str, Any] = {"name": [spread.name for spread in shown], "count": [spread.count for spread in shown]}
     for part in ("low", "q05", "q25", "q50", "q75", "q95", "high"):
         columns[part] = np.array([max(least, getattr(spread, part)) for spread in shown])
@@ -137,8 +155,11 @@ def boxes(spreads: Sequence[Spread], title: str) -> Any:
         title=title,
         x_axis_type="log",
         y_range=columns["name"][::-1],
-        x_axis_label="seconds",
+        x_range=x_range,
+        x_axis_label="",
     )
+    plot.xaxis.ticker = FixedTicker(ticks=list(_TIMES))
+    plot.xaxis.major_label_overrides = dict(_TIMES)
     source = ColumnDataSource(columns)
     plot.segment("q05", "name", "q95", "name", source=source, color="#555555")
     box = plot.hbar(y="name", left="q25", right="q75", height=0.6, source=source, color="#7fa8d0", line_color="#35597d")
@@ -162,5 +183,5 @@ def _plot(**options: Any) -> Any:
     )
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
-    plot.min_border_left = 90
+    plot.min_border_left = 110 if log else 200  # so that charts over time lie below each other
     return plot

@@ -1,6 +1,6 @@
 """The parts of a report that are text: paragraphs and tables of HTML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from asyncflow.views.report.critical import Critical, Step
@@ -14,6 +14,9 @@ _ROWS = 100
 
 #: Steps of the path that are named: the longest.
 _STEPS = 10
+
+#: Tasks whose colour is told.
+_COLOURS = 20
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -38,6 +41,23 @@ def head(facts: Facts) -> str:
     run = escape(facts.name)
     more = f"<p>More: <code>asyncflow status {run}</code>, <code>asyncflow why {run} TASK</code>, <code>asyncflow logs "
     return f'{notes}<table class="facts">{rows}</table>{config}{more}{run} TASK</code>.</p>'
+
+
+def legend(colours: Mapping[str, str]) -> str:
+    """What colours and outlines of bars mean."""
+    told = [
+        f'<span class="task"><span class="swatch" style="background:{colour}"></span>{escape(name)}</span>'
+        for name, colour in colours.items()
+    ]
+    more = f"and {len(told) - _COLOURS:,} more tasks" if len(told) > _COLOURS else ""
+    return f"<p>{''.join(told[:_COLOURS])}{more}</p>{_OUTLINES}"
+
+
+_OUTLINES = (
+    "<p class='small'>Rows are slots of workers. Bars with a black outline are on the critical path; those with a red "
+    "one failed, were lost or were cancelled. The buttons at the upper right of a chart choose what the mouse does; "
+    "all charts over time move together.</p>"
+)
 
 
 def path(critical: Critical, span: float) -> str:
