@@ -17,9 +17,9 @@ PICTURE = Path(__file__).parents[1] / "docs" / "images" / "report.png"
 _DRAWN = "() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every(each => each.is_idle)"
 
 
-def report_on(run):
+async def report_on(run):
     """Write the report of the run directory `run`, as a user does; where it is."""
-    done = CliRunner().invoke(main, ["report", str(run)])
+    done = await asyncio.to_thread(CliRunner().invoke, main, ["report", str(run)])
     assert done.exit_code == 0, done.output
     return Path(done.output.strip())
 
@@ -75,7 +75,7 @@ async def campaign(work_dir):
 
 async def test_the_report_of_a_run_shows_what_happened(browser, tmp_path):
     """Tasks, failures with their causes, what to speed up and charts: all in one file, without a complaint."""
-    path = report_on(await campaign(tmp_path))
+    path = await report_on(await campaign(tmp_path))
     opened = await shown(browser, path)
     assert opened.errors == []
     assert opened.requests == [path.as_uri()]
@@ -84,14 +84,14 @@ async def test_the_report_of_a_run_shows_what_happened(browser, tmp_path):
         assert said in text
     assert await opened.page.locator(".bk-Figure").count() == 7
     assert "first" in await opened.page.locator("section", has_text="What to speed up").inner_text()
-    if os.environ.get("ASYNCFLOW_WRITE_PICTURES") == "1":
+    if os.environ.get("ASYNCFLOW_PICTURES") == "1":
         await opened.screenshot(PICTURE)
 
 
 async def test_many_calls_are_drawn(browser, tmp_path):
     """Thousands of bars are drawn by the graphics card where there is one, and by the processor here."""
     synthetic.write_run(tmp_path / "many", 3000)
-    opened = await shown(browser, report_on(tmp_path / "many"))
+    opened = await shown(browser, await report_on(tmp_path / "many"))
     assert opened.errors == []
     assert "3,000: " in await opened.page.locator("body").inner_text()
 
@@ -99,7 +99,7 @@ async def test_many_calls_are_drawn(browser, tmp_path):
 async def test_a_run_in_which_nothing_ran_has_a_report(browser, tmp_path):
     """It says so, and is a page all the same."""
     (tmp_path / "none").mkdir()
-    opened = await browser.open_page(report_on(tmp_path / "none"))
+    opened = await browser.open_page(await report_on(tmp_path / "none"))
     assert opened.errors == []
     assert "Nothing has run yet." in await opened.page.locator("body").inner_text()
 
@@ -115,7 +115,7 @@ async def test_names_and_errors_are_text_whatever_they_are(browser, tmp_path):
 
         async with flow.workflow_scope(evil):
             await asyncio.gather(task(), return_exceptions=True)
-    opened = await shown(browser, report_on(tmp_path / "evil"))
+    opened = await shown(browser, await report_on(tmp_path / "evil"))
     assert opened.errors == []
     assert await opened.page.locator("#taken").count() == 0
     assert evil in await opened.page.locator("body").inner_text()

@@ -107,9 +107,9 @@ def _advise_cores(fit: Fit, *, is_command: bool) -> None:
     if fit.cores >= 2 * fitting:
         # The processor time of a function is that of its own thread; threads that it starts are nobody's.
         unless = "" if is_command else ", unless its libraries start threads of their own"
-        fit.advise(f"cores: {fitting}", f"{fit.busy:.2g} of {fit.cores} cores were busy{unless}")
+        fit.advise(f"cores: {fitting}", f"{fit.busy:.2f} of {fit.cores} cores were busy{unless}")
     elif fitting > fit.cores:
-        fit.advise(f"cores: {fitting}", f"{fit.busy:.2g} cores were busy, and {fit.cores} asked for")
+        fit.advise(f"cores: {fitting}", f"{fit.busy:.2f} cores were busy, and {fit.cores} asked for")
 
 
 def pool_fits(history: History) -> list[Fit]:

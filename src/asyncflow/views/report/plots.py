@@ -113,7 +113,7 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def _palette(count: int) -> list[str]:
-    return [_COLOURS[index % len(_COLOURS)] for index in range(max(1, count))]
+    return [_COLOURS[index % len(_COLOURS)] for index in range(count)]
 
 
 def levels(named: Sequence[tuple[str, Level]], began: float, x_range: Any, label: str) -> Any:
