@@ -45,6 +45,7 @@ class History:
         self.last = 0.0
         self.reason = ""
         self.is_whole = True
+        self._renamed: dict[str, str] = {}
         self._take: Mapping[str, Callable[[Entry], None]] = {
             "called": self._called,
             "keyed": self._keyed,
@@ -93,6 +94,12 @@ class History:
             self.ended, self.reason = entry.time, str(entry.facts.get("reason", ""))
         elif (take := self._take.get(entry.state)) is not None:
             take(entry)
+
+    def call(self, key: str) -> Call | None:
+        """The call with that id, or that had it before it was sent again; None where nothing is told of it."""
+        while key not in self.calls and key in self._renamed:
+            key = self._renamed[key]
+        return self.calls.get(key)
 
     def of_name(self, name: str) -> Iterator[Call]:
         """The calls of the task with that name."""
@@ -158,6 +165,8 @@ class History:
         facts = entry.facts
         call = self.calls.pop(entry.key, None) or Call(entry.key, entry.name, entry.time)
         call.id = str(facts.get("again", entry.key))
+        if call.id != entry.key:
+            self._renamed[entry.key] = call.id
         self.calls[call.id] = call
         worker = str(facts.get("worker", call.worker))
         why = str(facts.get("cause") or facts.get("error") or "")

@@ -1,0 +1,1 @@
+"""Ways to see what goes on in a run, and what went on."""
