@@ -12,6 +12,7 @@ from asyncflow.backends.base import ExecutionBackend
 from asyncflow.dispatch import Dispatch
 from asyncflow.failures import carried
 from asyncflow.futures import TaskFuture
+from asyncflow.logs import Body, inside
 from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
@@ -48,7 +49,8 @@ class BlockRunner(ExecutionBackend):
         args, kwargs = fill(node.args, node.kwargs, [])
         try:
             # Members belong to the block's own workflow unless they were given another.
-            with entered(self._uid, Scope(node.workflow_id or node.key, node)):
+            scope = Scope(node.workflow_id or node.key, node)
+            with entered(self._uid, scope), inside(Body(self._uid, node.name, node.key)):
                 value = await node.recipe.function(*args, **kwargs)
         except asyncio.CancelledError:
             outcome = Outcome(TaskState.CANCELLED)
