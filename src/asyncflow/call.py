@@ -26,6 +26,7 @@ from asyncflow.failures import PackedError, carried, pack, told
 from asyncflow.groups import Guardian
 from asyncflow.isolated import IsolatedBody
 from asyncflow.keep import Ticket, kept
+from asyncflow.logs import Body, inside
 from asyncflow.loops import run_coroutine
 from asyncflow.measure import Measure, Meter
 from asyncflow.output import Output, output_directory
@@ -194,7 +195,7 @@ def attempt(
     """
     meter = Meter() if site.is_heard else None
     try:
-        with site.slots.hold(recipe.cores, recipe.devices) as devices:
+        with site.slots.hold(recipe.cores, recipe.devices) as devices, inside(_told_of(recipe, key)):
             if stop.is_set():  # while it waited for its turn, or between two attempts
                 raise CancelledError
             run = functools.partial(_in_time, key=key, site=site, devices=devices, stop=stop, meter=meter)
@@ -212,6 +213,11 @@ def attempt(
     finally:
         if meter is not None and (measure := meter.leave()) is not None:
             site.note(key, measure)
+
+
+def _told_of(recipe: Recipe, key: str) -> Body | None:
+    """Of which body log lines tell: of the call that runs here, not of a task that its body calls as a function."""
+    return None if is_inside() else Body(recipe.run, recipe.name, key)
 
 
 def open_call(recipe: bytes, arguments: bytes, values: list[Any]) -> tuple[Recipe, tuple[Any, ...], dict[str, Any]]:

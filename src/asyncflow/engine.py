@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from asyncflow.audience import current_audience
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.blocks import Block, BlockRunner
 from asyncflow.dispatch import Dispatch
@@ -27,6 +28,7 @@ from asyncflow.recipe import Kind
 from asyncflow.scopes import Scope, current_scope, entered
 from asyncflow.streams import OnError, Stream
 from asyncflow.tasks import Task
+from asyncflow.views.progress import Progress, progress_of
 from asyncflow.winding import Winding
 
 if TYPE_CHECKING:
@@ -71,6 +73,8 @@ class WorkflowEngine:
         self._winding = Winding(self._dispatch)
         if (notice := current_notice()) is not None:
             notice.join(self._winding)
+        if (audience := current_audience()) is not None:
+            audience(opened.keeping.events)
         self._user_events = UserEvents(opened.keeping.events)
         opened.keeping.events.tell(SessionStarted(session_id=uid, backends=tuple(b.name for b in opened.backends)))
         self._opened = time.time()
@@ -199,6 +203,14 @@ class WorkflowEngine:
             self._dispatch.events, span_processors=span_processors, metric_readers=metric_readers, resource=resource
         )
         return self._telemetry
+
+    def progress(self) -> Progress:
+        """Show how far calls are: ``with flow.progress(): ...``, or ``async with``.
+
+        On standard error: bars where that is a terminal, elsewhere a line every 30 s; a table at the end. Nothing under
+        ``asyncflow run``, which shows the same by itself.
+        """
+        return progress_of(self._dispatch.events, self._dispatch.ledger.unfinished)
 
     @property
     def dashboard_link(self) -> str | None:

@@ -17,6 +17,7 @@ from asyncflow.backends.noop import NoopExecutionBackend
 from asyncflow.config import Settings, environment_config, load_settings
 from asyncflow.errors import BackendNameError
 from asyncflow.keeping import Keeping
+from asyncflow.logs import configure_from
 from asyncflow.options import TaskOptions
 from asyncflow.runs import Run, driven_here
 
@@ -158,6 +159,7 @@ class Opening(Generic[E]):
         return self._make(opened)
 
     def _prepare(self, config: Config | None) -> Opened:
+        configure_from(os.environ)
         settings, wish = load_settings(config), self._wish
         backends = self._backends(settings)
         defaults = {**wish.defaults, **settings.defaults}

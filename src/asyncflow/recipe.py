@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 from asyncflow.options import RetryOn, TaskOptions
@@ -67,6 +69,11 @@ class Recipe:
             workdir=options.workdir,
             root=root,
         )
+
+    @cached_property
+    def run(self) -> str:
+        """The name of the run that its calls are of; empty where they are of none."""
+        return PurePath(self.root).parent.name if self.root else ""
 
     def with_options(self, options: TaskOptions) -> "Recipe":
         """The same function, asked for with other `options`."""

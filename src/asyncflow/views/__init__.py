@@ -1,1 +1,1 @@
-"""Ways to see what goes on in a run, and what went on."""
+"""What people see of an engine at work, and of a run that is over: built of events and journals alone."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, StartError, WorkerLostError, with_cause
 from asyncflow.events import TaskLost
 from asyncflow.ledger import task_name
+from asyncflow.logs import settings_of
 from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.queues.losses import Losses
@@ -93,7 +95,7 @@ class Connection:
         self._client.subscribe_topic(self._plugin, self._on_event)
         if target.is_ours:
             self._client.subscribe_topic(Losses.name, self._on_loss)
-        plugin = SitePlugin(self._plugin, paths, is_ours=target.is_ours)
+        plugin = SitePlugin(self._plugin, paths, settings_of(os.environ), is_ours=target.is_ours)
         try:
             await self._client.register_plugin(plugin, name=self._plugin)
         except Exception as error:

@@ -1,15 +1,17 @@
 """The worker's side: how a call runs inside a Dask worker, and what a worker tells the driver."""
 
+import io
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
 
 from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.keep import Ticket
+from asyncflow.logs import configure_worker
 from asyncflow.measure import Measure, Meter
 from asyncflow.pickles import open_piece
 from asyncflow.queues.bodies import log_of
@@ -127,12 +129,15 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
         Of the plugin, and of the topic on which the worker speaks; one for each engine.
     paths : sequence of str
         Where the driver imports modules from; those the worker does not have are added behind its own.
+    logs : mapping
+        What the driver's environment says of logging.
     is_ours : bool
-        Whether the worker belongs to the engine, so that its logs may be kept short.
+        Whether the worker belongs to the engine, so that its logs may be kept short, and shaped.
     """
 
-    def __init__(self, name: str, paths: Sequence[str], *, is_ours: bool) -> None:
+    def __init__(self, name: str, paths: Sequence[str], logs: Mapping[str, str], *, is_ours: bool) -> None:
         self.name = name
+        self._logs = dict(logs)
         self._paths = list(paths)
         self._is_ours = is_ours
         self.site: WorkerSite | None = None
@@ -156,6 +161,9 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
             await worker.set_resources(**missing)
         if self._is_ours:
             tune_stream(worker.batched_stream)
+            if worker.nanny is not None:  # a process that is the worker's alone
+                configure_worker(self._logs)
+                _write_lines_at_once()
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes or the plugin is removed."""
@@ -170,7 +178,7 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Each worker makes its own site, those that share a process too."""
-        return _make_plugin, (self.name, self._paths, self._is_ours)
+        return _make_plugin, (self.name, self._paths, self._logs, self._is_ours)
 
 
 class Hearing(WorkerPlugin):  # type: ignore[misc]
@@ -198,8 +206,14 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.msg.startswith("Compute Failed") and "RemoteFailure" in record.getMessage())
 
 
-def _make_plugin(name: str, paths: list[str], is_ours: bool) -> SitePlugin:
-    return SitePlugin(name, paths, is_ours=is_ours)
+def _write_lines_at_once() -> None:
+    """What bodies print is to be seen while they run, where standard output is no terminal either."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+
+
+def _make_plugin(name: str, paths: list[str], logs: dict[str, str], is_ours: bool) -> SitePlugin:
+    return SitePlugin(name, paths, logs, is_ours=is_ours)
 
 
 def run(plugin: str, key: str, recipe: bytes, arguments: bytes, ticket: Ticket | None, *values: Any) -> Any:
