@@ -113,7 +113,7 @@ class Accounts:
     def _close_done(self, node: Node) -> None:
         done = _Done(node.name, node.workflow_id or "", time.time(), node.begun > 0)
         account: Account | None = Account(node.measure)
-        if node.backend is not None and node.backend.accounts_later:
+        if node.is_ready and node.backend.accounts_later:  # and not found, which nobody accounts for
             with self._lock:
                 account = self._early.pop(node.key, None)
                 if account is None:
