@@ -14,7 +14,7 @@ from asyncflow.attempts import delay_before, worth_another
 from asyncflow.batch import Batch
 from asyncflow.endings import Endings, by_backend
 from asyncflow.errors import CorruptResultError, RefusedError, with_cause
-from asyncflow.events import TaskCorrupt, TaskLost, TaskRetried
+from asyncflow.events import TaskCorrupt, TaskLost, TaskRenamed, TaskRetried
 from asyncflow.failures import told
 from asyncflow.flight import Flight
 from asyncflow.ledger import Ledger
@@ -148,18 +148,23 @@ class Again:
         for backend, group in by_backend(reversed(everything)).items():
             backend.cancel(group)
         self._flight.withdraw({each.key for each in everything})
-        old = node.key
+        were = [each.key for each in everything]
         for each in everything:
             self._flight.landed(each)
             self._ledger.rename(each)
             each.is_ready, each.state = False, TaskState.PENDING
         if self._ledger.events.is_heard:
-            self._ledger.events.tell(kind(**{**about(node), "id": old}, again=node.key, **facts))
+            self._tell(node, were[0], kind, facts)
+            for each, old in zip(behind, were[1:], strict=True):
+                self._tell(each, old, TaskRenamed, {})
         node.resolved.insert(0, lambda: self._follow(node, behind))
         if delay:
             node.loop.call_later(delay, partial(self.send, node, is_new=is_new))
         else:
             self.send(node, is_new=is_new)
+
+    def _tell(self, node: Node, old: str, kind: _Why | type[TaskRenamed], facts: Mapping[str, Any]) -> None:
+        self._ledger.events.tell(kind(**{**about(node), "id": old}, again=node.key, **facts))
 
     @staticmethod
     def _behind(node: Node) -> list[Node]:

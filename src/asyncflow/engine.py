@@ -64,7 +64,7 @@ class WorkflowEngine:
         if (notice := current_notice()) is not None:
             notice.join(self._winding)
         self._user_events = UserEvents(opened.keeping.events)
-        opened.keeping.events.tell(SessionStarted(session_id=uid, backends=tuple(b.name for b in opened.backends)))
+        opened.keeping.events.tell(_session(uid, opened))
         self._opened = time.time()
         self._closed: concurrent.futures.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
@@ -323,6 +323,11 @@ class WorkflowEngine:
             logger.warning("backend %r did not close within %g s", backend.name, self._close_timeout)
         except Exception:
             logger.exception("backend %r did not close cleanly", backend.name)
+
+
+def _session(uid: str, opened: Opened) -> SessionStarted:
+    names = tuple(backend.name for backend in opened.backends)
+    return SessionStarted(session_id=uid, backends=names, max_in_flight=opened.max_in_flight)
 
 
 def _abandon(uid: str, backends: list[ExecutionBackend], keeping: Keeping) -> None:

@@ -3,6 +3,7 @@
 # Events of calls are made only where somebody listens; those of the engine, its pools and jobs always, as they are few.
 
 import logging
+import threading
 from collections.abc import Callable
 
 from asyncflow.events.kinds import Event
@@ -25,20 +26,22 @@ class Events:
         What is the case.
     """
 
-    __slots__ = ("_listeners", "_troubled", "_when_heard", "is_heard", "standing")
+    __slots__ = ("_listeners", "_lock", "_troubled", "_when_heard", "is_heard", "standing")
 
     def __init__(self) -> None:
         self.is_heard = False
         self.standing = Standing()
+        self._lock = threading.RLock()  # so that what stands is told once to those who begin to listen meanwhile
         self._when_heard: list[Callable[[], object]] = []
         self._listeners: tuple[Listener, ...] = ()
         self._troubled: set[Listener] = set()
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` what is the case, and of everything from now on."""
-        for event in self.standing:
-            self._tell(listener, event)
-        self._listeners = (*self._listeners, listener)
+        with self._lock:
+            for event in self.standing:
+                self._tell(listener, event)
+            self._listeners = (*self._listeners, listener)
         self.is_heard = True
         callbacks, self._when_heard = self._when_heard, []
         for callback in callbacks:
@@ -60,9 +63,12 @@ class Events:
 
     def tell(self, event: Event) -> None:
         """It happened; from any thread. A listener that raises is told of in the log, once, and harms nobody."""
+        listeners = self._listeners
         if type(event) in STANDING:
-            self.standing.take(event)
-        for listener in self._listeners:
+            with self._lock:
+                self.standing.take(event)
+                listeners = self._listeners
+        for listener in listeners:
             self._tell(listener, event)
 
     def _tell(self, listener: Listener, event: Event) -> None:
