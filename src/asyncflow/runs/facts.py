@@ -109,7 +109,7 @@ class Call:
         """Seconds that the body of its last attempt took; None where it has not begun and ended."""
         if self.started is None or self.ended is None:
             return None
-        return self.ended - self.started
+        return max(0.0, self.ended - self.started)  # a line's own time is in whole milliseconds
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """What came of a call that is over: how often it was tried, where it ran, why it failed, and where to read on."""
 
+import glob
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from asyncflow.runs.history import History
 from asyncflow.runs.results import store_of
 from asyncflow.runs.words import ending, moment, place, some, span
 from asyncflow.units import show_size
+from asyncflow.workdir import directory_name
 
 _HOW = {"retried": "failed", "lost": "lost its worker", "corrupt": "found its kept result damaged"}
 
@@ -114,8 +116,8 @@ def _files(call: Call, origin: Call, scene: Scene) -> list[tuple[str, str]]:
 
 
 def output_of(directory: Path, call: Call) -> list[Path]:
-    """Where its output was captured."""
+    """The directories that its last attempt had to itself, or where its output was captured."""
     with suppress(OSError):
-        tasks = directory / "tasks"
-        return sorted(path for path in tasks.iterdir() if path.name == call.id or path.name.endswith(f"-{call.id}"))
+        name, tasks = directory_name(call.id), directory / "tasks"
+        return sorted(path for path in (tasks / name, *tasks.glob(f"{glob.escape(name)}-*")) if path.is_dir())
     return []

@@ -11,7 +11,7 @@ from asyncflow.runs.history import History
 from asyncflow.runs.listing import RunState
 from asyncflow.runs.outcome import attempts, outcome
 from asyncflow.runs.supply import Supply, supply, unmet
-from asyncflow.runs.words import asked, many, moment, place, some, span, waiting_for
+from asyncflow.runs.words import asked, many, moment, place, queue_of, some, span, waiting_for
 
 _Step = Callable[[History, Call, Scene], Answer | None]
 
@@ -66,7 +66,7 @@ def _running(history: History, call: Call, scene: Scene) -> Answer | None:
 def _block(history: History, call: Call, scene: Scene, text: str) -> Answer:
     members = [each for each in history.calls.values() if each.block == call.id]
     left = [each for each in members if not each.is_over]
-    if not left:
+    if not left or root_of(history, call) is call:
         ended = f"; the {len(members)} calls that it has made have ended" if members else ""
         return Answer(call, Reason.RUNNING, text + ended)
     root = root_of(history, left[0])
@@ -117,7 +117,9 @@ def _driver(history: History, call: Call, scene: Scene) -> Answer | None:
     if not limit or there < limit:
         return None
     before = there - limit
-    text = f"it waits on the driver: max_in_flight ({limit}) calls are at the backends, and {before} come before it"
+    text = (
+        f"it waits on the driver: max_in_flight ({limit}) calls are at the backends, and {queue_of(before)} before it"
+    )
     return Answer(call, Reason.DRIVER, text)
 
 
@@ -159,7 +161,7 @@ def _without_workers(history: History, call: Call, found: Supply) -> Answer:
         where = f"backend {call.backend!r}" if call.backend else "its backend"
         return Answer(call, Reason.NO_WORKER, f"{where} has no worker that is known, and nothing runs there")
     text = f"it waits for its turn on backend {call.backend!r}, where {many(running, 'call')} run"
-    return Answer(call, Reason.BUSY, f"{text} and {found.before} wait before it")
+    return Answer(call, Reason.BUSY, f"{text}, and {queue_of(found.before)} before it")
 
 
 def _nobody(history: History, call: Call, scene: Scene, found: Supply) -> Answer:
@@ -193,11 +195,11 @@ def _nobody(history: History, call: Call, scene: Scene, found: Supply) -> Answer
 def _among_workers(call: Call, found: Supply, scene: Scene) -> Answer:
     if found.busy < found.slots:
         free = f"{found.slots - found.busy} of {many(found.slots, 'slot')} are free"
-        text = f"it is about to begin: {free}, and {found.before} calls come before it"
+        text = f"it is about to begin: {free}, and {queue_of(found.before)} before it"
         return Answer(call, Reason.TURN, text)
     names = " or ".join(repr(pool.name) for pool in found.pools)
     busy = f"all {many(found.slots, 'slot')} of {many(len(found.workers), 'worker')} are busy"
-    busy += f", and about {many(found.before, 'call')} come before it"
+    busy += f", and {queue_of(found.before)} before it"
     if found.is_at_limit and not (found.pending or found.starting):
         jobs = many(sum(pool.most or 0 for pool in found.pools), "job")
         return Answer(call, Reason.LIMIT, f"pool {names} is at its limit of {jobs}, {busy}")
@@ -224,6 +226,8 @@ def _jobs(found: Supply, scene: Scene) -> str:
 def _because(history: History, root: Call, scene: Scene) -> str:
     if root.is_over:
         return f"and that can never be: {root.id} {_ended(root)}"
+    if unmet(history, root):  # a circle, which only a damaged journal tells of
+        return f"{root.id} waits as well"
     text = _unfinished(history, root, scene).text
     return f"{root.id} {text[3:]}" if text.startswith("it ") else f"{root.id}: {text}"
 

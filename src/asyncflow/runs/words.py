@@ -32,6 +32,11 @@ def many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def queue_of(count: int) -> str:
+    """How many calls come before one."""
+    return "no other call comes" if not count else f"about {many(count, 'call')} come{'s' if count == 1 else ''}"
+
+
 def some(things: Iterable[str], most: int = 3) -> str:
     """The first of them, and how many more."""
     every = list(things)
