@@ -1,5 +1,6 @@
 """A journal folded into records: whatever was told of calls, workers, jobs and pools, and whatever became of the file."""
 
+import asyncio
 import json
 
 import pytest
@@ -46,7 +47,10 @@ async def test_a_run_is_put_together_from_its_journal(tmp_path):
         assert await good == 2
         with pytest.raises(ZeroDivisionError):
             await bad
-    history = History.read(tmp_path / "one" / "journal.jsonl")
+        path = tmp_path / "one" / "journal.jsonl"
+        have_times = lambda: all(each.started for each in History.read(path).calls.values())  # noqa: E731
+        assert await asyncio.to_thread(eventually, have_times)
+    history = History.read(path)
     assert history.max_in_flight == 7
     assert [each.state for each in history.calls.values()] == [CallState.DONE, CallState.DONE, CallState.FAILED]
     first, second, failed = history.calls.values()

@@ -182,6 +182,8 @@ class History:
 
     def _ended(self, entry: Entry) -> None:
         call, facts = self._call(entry), entry.facts
+        if call.state is CallState.FOUND:  # and so done at once
+            return
         call.state, call.ended, call.queued = _ENDS[entry.state], entry.time, None
         call.held = None
         call.started = _moment(facts, call.started)

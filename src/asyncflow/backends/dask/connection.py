@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.dask.graph import Packed, build_graph
-from asyncflow.backends.dask.news import accounts, events
+from asyncflow.backends.dask.news import accounts, events, late_retry
 from asyncflow.backends.dask.observer import Observer
 from asyncflow.backends.dask.remote import Hearing, SitePlugin
 from asyncflow.backends.dask.thread import DaskThread
@@ -325,6 +325,8 @@ class Connection:
         ]
         for key, facts, took in news.get("retried", ()):
             measure = Measure(*took) if took is not None else None
+            if self._node(key) is None:  # it has ended by now, and was tried before all the same
+                self._backend.tell(late_retry(key, facts, measure))
             told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measure)))
         found = [(self._node(key), outcome) for key, outcome in told]
         if known := [(node, outcome) for node, outcome in found if node is not None]:

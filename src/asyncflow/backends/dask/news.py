@@ -1,10 +1,11 @@
 """What a scheduler's `Observer` says, as events and accounts."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from asyncflow.accounts import Account, Queued
-from asyncflow.events import Event, ResourceUpdate, TaskQueued, WorkerJoined, WorkerLeft
+from asyncflow.accounts import Account, Queued, took
+from asyncflow.events import Event, ResourceUpdate, TaskQueued, TaskRetried, WorkerJoined, WorkerLeft
 from asyncflow.ledger import task_name
 from asyncflow.measure import Measure
 
@@ -27,3 +28,9 @@ def events(news: Mapping[str, Any], workflow_of: Callable[[str], str]) -> Iterat
         yield ResourceUpdate(worker=address, cpu=cpu, memory=memory)
     for worker in news.get("left", ()):
         yield WorkerLeft(**worker)
+
+
+def late_retry(key: str, facts: Mapping[str, Any], measure: Measure | None) -> TaskRetried:
+    """An attempt of a call failed, and the next had ended before that was told."""
+    ended = measure.stopped if measure is not None else time.time()
+    return TaskRetried(id=key, name=task_name(key), time=ended, **took(measure), **facts)
