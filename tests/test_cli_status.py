@@ -37,8 +37,8 @@ WORKFLOW = dedent("""
                 return len(values)
 
             values = [prepare(seed) for seed in range(5)]
-            runs = [simulate(seed) for seed in range(4)]
             await asyncio.gather(*values, merge(*values), return_exceptions=True)
+            runs = [simulate(seed) for seed in range(4)]
             print(await merge(*runs), flush=True)
             while not pathlib.Path("end").exists():
                 await asyncio.sleep(0.02)
@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_is_told_from_its_journal(campaign, place):
     assert "ValueError: three is odd" in out
     data = status(place)
     assert (data["state"], data["session"], data["whole"]) == ("running", 1, True)
-    assert [each["name"] for each in data["tasks"]] == ["prepare", "simulate", "merge"]
+    assert [each["name"] for each in data["tasks"]] == ["prepare", "merge", "simulate"]
     assert data["pools"][0]["pool"]["name"] == "local"
     assert data["failures"][0]["name"] == "prepare"
 
