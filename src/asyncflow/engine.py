@@ -76,7 +76,7 @@ class WorkflowEngine:
         if (audience := current_audience()) is not None:
             audience(opened.keeping.events)
         self._user_events = UserEvents(opened.keeping.events)
-        opened.keeping.events.tell(SessionStarted(session_id=uid, backends=tuple(b.name for b in opened.backends)))
+        opened.keeping.events.tell(_session(uid, opened))
         self._opened = time.time()
         self._telemetry: Telemetry | None = None
         self._closed: concurrent.futures.Future[None] | None = None
@@ -395,6 +395,11 @@ def _load_telemetry() -> "type[Telemetry]":
     from asyncflow.telemetry import Telemetry  # loads OpenTelemetry, which takes a while and need not be there
 
     return Telemetry
+
+
+def _session(uid: str, opened: Opened) -> SessionStarted:
+    names = tuple(backend.name for backend in opened.backends)
+    return SessionStarted(session_id=uid, backends=names, max_in_flight=opened.max_in_flight)
 
 
 def _abandon(uid: str, backends: list[ExecutionBackend], keeping: Keeping) -> None:

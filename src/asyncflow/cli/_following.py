@@ -8,11 +8,11 @@ from typing import BinaryIO, NamedTuple, Self
 
 from asyncflow.output import find_output
 from asyncflow.runs.directory import JOURNAL
-from asyncflow.runs.entries import GrowingJournal
+from asyncflow.runs.entries import Tail
 from asyncflow.runs.facts import Call
-from asyncflow.runs.finding import find_call
 from asyncflow.runs.history import History
-from asyncflow.runs.listing import RunState, state_of
+from asyncflow.runs.listing import RunState, state_at
+from asyncflow.runs.picking import pick
 
 
 class Piece(NamedTuple):
@@ -34,10 +34,10 @@ class Followed:
 
     def __init__(self, directory: Path, task: str, streams: Sequence[str]) -> None:
         self._directory = directory
-        self._journal = GrowingJournal(directory / JOURNAL)
+        self._journal = Tail(directory / JOURNAL)
         self._history = History()
         self._read_journal()
-        self.call: Call = find_call(self._history, task)
+        self.call: Call = pick(self._history, task).call
         self._streams = [_Growing(stream) for stream in streams]
 
     def __enter__(self) -> Self:
@@ -52,14 +52,14 @@ class Followed:
     def look(self) -> tuple[bool, list[Piece]]:
         """Whether nothing more will come, and what came since the last look."""
         # Both are asked before the files are: what was written by then is in them.
-        is_over = state_of(self._directory) not in {RunState.RUNNING, RunState.UNKNOWN}
+        is_over = state_at(self._directory) not in {RunState.RUNNING, RunState.UNKNOWN}
         self._read_journal()
         is_over = is_over or self.call.is_over
         where = find_output(self._directory / "tasks", self.call.id)
         return is_over, [piece for stream in self._streams for piece in stream.news(where)]
 
     def _read_journal(self) -> None:
-        for entry in self._journal.news():
+        for entry in self._journal:
             self._history.take(entry)
 
 

@@ -87,9 +87,9 @@ def _end_of(text: str, lines: int | None) -> str:
 
 
 def _show_one(directory: Path, task: str, streams: list[str], lines: int | None) -> None:
-    from asyncflow.runs.finding import find_call
+    from asyncflow.runs.picking import pick
 
-    call = find_call(_history(directory, "all"), task)
+    call = pick(_history(directory, "all"), task).call
     written = _written(directory, call, streams, lines)
     if not written:
         click.echo(_why_nothing(call, streams), err=True)

@@ -29,6 +29,7 @@ from asyncflow.events.kinds import (
     TaskRetried,
     TaskStarted,
     TaskSubmitted,
+    TaskWaits,
     WorkerJoined,
     WorkerLeft,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "TaskRetried",
     "TaskStarted",
     "TaskSubmitted",
+    "TaskWaits",
     "UserEvents",
     "WorkerJoined",
     "WorkerLeft",

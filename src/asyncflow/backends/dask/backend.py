@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncflow import clusters
 from asyncflow.arguments import Ref
-from asyncflow.backends.base import ExecutionBackend
+from asyncflow.backends.base import ExecutionBackend, Post, TakeAccount, Tell
 from asyncflow.backends.dask.connection import Connection
 from asyncflow.backends.dask.graph import Needs, Packed, needs_of
 from asyncflow.backends.dask.thread import DaskThread
@@ -88,6 +88,20 @@ class DaskExecutionBackend(ExecutionBackend):
     def dashboard_link(self) -> str | None:
         """The address of Dask's dashboard; None where there is none."""
         return self._connection.dashboard_link if self._connection is not None else None
+
+    def connect(
+        self,
+        uid: str,
+        post: Post,
+        tell: Tell | None = None,
+        account: TakeAccount | None = None,
+        stem: str = "",
+    ) -> None:
+        """The engine hears as well what has happened to pools and jobs, and what will."""
+        super().connect(uid, post, tell, account, stem)
+        if self._thread is not None and self._cluster is not None:
+            # There, as its events are told there: none is told between what stands and what follows.
+            self._thread.call(self._cluster.events.listen, self.tell)
 
     async def start(self) -> None:
         """Open the cluster, if it is ours, and connect to it."""
