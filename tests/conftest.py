@@ -15,6 +15,7 @@ from blockbuster import BlockBuster
 
 import slurm as real_slurm
 from asyncflow import ConcurrentExecutionBackend, WorkflowEngine
+from browser import open_browser
 from gates import Notes
 
 #: Threads that distributed, dask and asyncio keep for the life of a process or loop.
@@ -180,6 +181,13 @@ def write(tmp_path):
         return str(file)
 
     return _write
+
+
+@pytest.fixture
+async def browser():
+    """A Chromium without a window, of this test's own."""
+    async with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
