@@ -19,6 +19,7 @@ from asyncflow.blocks import Block, BlockRunner
 from asyncflow.dispatch import Dispatch
 from asyncflow.events import SessionEnded, SessionStarted, UserEvents
 from asyncflow.keeping import Keeping
+from asyncflow.looks import Looks
 from asyncflow.notice import current_notice
 from asyncflow.opening import Config, Opened, Opening, RunWish
 from asyncflow.options import parse_options, with_defaults
@@ -26,6 +27,8 @@ from asyncflow.recipe import Kind
 from asyncflow.scopes import Scope, current_scope, entered
 from asyncflow.streams import OnError, Stream
 from asyncflow.tasks import Task
+from asyncflow.views.graph import Graph
+from asyncflow.views.notebook import NotebookProgress
 from asyncflow.winding import Winding
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class WorkflowEngine:
         backends = opened.backends
         self._dispatch = Dispatch(uid, backends, BlockRunner(uid), opened.keeping, opened.max_in_flight)
         self._winding = Winding(self._dispatch)
+        self._looks = Looks(self._dispatch)
         if (notice := current_notice()) is not None:
             notice.join(self._winding)
         self._user_events = UserEvents(opened.keeping.events)
@@ -153,7 +157,33 @@ class WorkflowEngine:
     @property
     def dashboard_link(self) -> str | None:
         """The address of Dask's dashboard; None where there is none."""
-        return getattr(self._dispatch.default, "dashboard_link", None)
+        return self._looks.dashboard_link
+
+    def graph(self, *, by_name: bool | None = None) -> Graph:
+        """Draw what has been called so far, coloured by state, and what depends on what; at any time, it only looks.
+
+        Parameters
+        ----------
+        by_name : bool, optional
+            Draw one box for all calls of a name; by default where there are more than 100 calls, or 300 edges. False
+            draws the last 100 calls.
+        """
+        return self._looks.graph(by_name=by_name)
+
+    def progress(self, *, interval: float = 0.5) -> NotebookProgress:
+        """Show in a notebook how far the calls are, until the engine shuts down or another cell shows it.
+
+        Parameters
+        ----------
+        interval : float
+            Seconds between two looks.
+
+        Raises
+        ------
+        RuntimeError
+            Outside a notebook.
+        """
+        return self._looks.follow(interval)
 
     @overload
     def function_task(self, function: Callable[..., Any], /) -> Task: ...
@@ -279,6 +309,9 @@ class WorkflowEngine:
         """Id and backends."""
         return f"<WorkflowEngine {self.uid} on {', '.join(self._dispatch.backends)}>"
 
+    def _repr_html_(self) -> str:
+        return self._looks.html()
+
     def _decorate(self, kind: Kind, function: Callable[..., Any] | None, options: dict[str, Any]) -> Any:
         parsed = with_defaults(parse_options(options, kind), self._defaults, kind)
         capture = str(self.work_dir / self.uid / "tasks")
@@ -302,6 +335,7 @@ class WorkflowEngine:
             logger.warning("%d calls did not end in time", len(self._dispatch.ledger.unfinished()))
         finally:
             self._dispatch.ledger.report()
+            self._looks.close()
             closing = [self._close_backend(backend) for backend in self._dispatch.backends.values()]
             await asyncio.gather(*closing)
             await self._close_events()
