@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncflow import TaskState
+from asyncflow.notebook.layout import IN_ROW, lay_out
 from asyncflow.sketch import NAMES, OTHERS, PAIRS, RECENT
-from asyncflow.views.layout import IN_ROW, lay_out
 from conftest import open_engine
 from gates import Gate, until
 
@@ -214,6 +214,7 @@ async def test_what_is_remembered_of_calls_has_bounds(thread_flow):
 
 async def test_what_is_remembered_keeps_no_value_alive(thread_flow):
     """Of a call that ended nothing is held but numbers and names."""
+
     class Value:
         pass
 

@@ -20,6 +20,8 @@ from asyncflow.dispatch import Dispatch
 from asyncflow.events import SessionEnded, SessionStarted, UserEvents
 from asyncflow.keeping import Keeping
 from asyncflow.looks import Looks
+from asyncflow.notebook.graph import Graph
+from asyncflow.notebook.live import NotebookProgress
 from asyncflow.notice import current_notice
 from asyncflow.opening import Config, Opened, Opening, RunWish
 from asyncflow.options import parse_options, with_defaults
@@ -27,8 +29,6 @@ from asyncflow.recipe import Kind
 from asyncflow.scopes import Scope, current_scope, entered
 from asyncflow.streams import OnError, Stream
 from asyncflow.tasks import Task
-from asyncflow.views.graph import Graph
-from asyncflow.views.notebook import NotebookProgress
 from asyncflow.winding import Winding
 
 if TYPE_CHECKING:

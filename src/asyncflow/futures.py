@@ -103,7 +103,7 @@ class TaskFuture(asyncio.Future[Any]):
 
     def _repr_html_(self) -> str:
         """State and, where it failed, the way to the cause; fetches nothing."""
-        from asyncflow.views.card import call_html
+        from asyncflow.notebook.card import call_html
 
         node = self.node
         return call_html(node.name, node.key, node.state, node.workflow_id, node.error, node.way)

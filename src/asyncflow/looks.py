@@ -4,10 +4,10 @@ import weakref
 from collections.abc import Callable
 
 from asyncflow.dispatch import Dispatch
-from asyncflow.views.graph import Graph
-from asyncflow.views.notebook import NotebookProgress, Pace, in_notebook
-from asyncflow.views.page import EngineView, engine_html, progress_html
-from asyncflow.views.workforce import pools_of
+from asyncflow.notebook.graph import Graph
+from asyncflow.notebook.live import NotebookProgress, Pace, in_notebook
+from asyncflow.notebook.page import EngineView, engine_html, progress_html
+from asyncflow.notebook.workforce import pools_of
 
 
 class Looks:

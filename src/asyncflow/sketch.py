@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from asyncflow.errors import DependencyFailureError
 from asyncflow.failures import told
 from asyncflow.node import Node
 from asyncflow.recipe import Kind
@@ -142,7 +143,9 @@ class Sketch:
             call.state = state
 
     def failed(self, node: Node, error: BaseException) -> None:
-        """`node` failed by itself."""
+        """`node` failed by itself; of a block that only passes on what happened inside, nothing is noted."""
+        if isinstance(error, DependencyFailureError):
+            return
         self._failures.append(Failure(node.key, node.name, told(error)[:_MAX_ERROR]))
 
     def picture(self, unfinished: Iterable[Node]) -> Picture:

@@ -114,8 +114,8 @@ class Connection:
     @property
     def workforce(self) -> Workforce | None:
         """How many workers there are, as the client last heard; from any thread."""
-        # An asynchronous client answers with what it has; it asks the scheduler every few seconds.
-        info = self._client.scheduler_info() if self._client is not None else {}
+        # The client asks the scheduler every few seconds; its own method would do so now, and wait.
+        info = self._client._scheduler_identity if self._client is not None else {}  # noqa: SLF001
         if "n_workers" not in info:
             return None
         return Workforce(info["n_workers"], info.get("total_threads", 0))

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from asyncflow.notebook.markup import COLOURS, escaped, shortened
+from asyncflow.notebook.workforce import PoolView
 from asyncflow.sketch import Counts, Failure, Picture
 from asyncflow.states import TaskState
-from asyncflow.views.markup import COLOURS, escaped, shortened
-from asyncflow.views.workforce import PoolView
 
 #: Rows for names of tasks; those with the fewest unfinished and failed calls are counted together.
 _ROWS = 20

@@ -13,7 +13,7 @@ GAP = 18.0
 ROW_GAP = 46.0
 
 #: Boxes in a row; those of one rank that are more get several rows.
-IN_ROW = 16
+IN_ROW = 12
 
 _BEND = 10.0  # the width that an edge takes where it passes a row
 _MAX_BENDS = 3000  # beyond, long edges run straight, behind boxes

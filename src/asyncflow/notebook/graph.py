@@ -1,14 +1,14 @@
 """The graph of tasks as an SVG: boxes with the colours of states, a legend, and nothing that needs a network."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from asyncflow.notebook.layout import Layout, Point, lay_out
+from asyncflow.notebook.markup import COLOURS, escaped, shortened, width_of
 from asyncflow.sketch import Counts, Picture
 from asyncflow.states import TaskState
-from asyncflow.views.layout import Layout, Point, lay_out
-from asyncflow.views.markup import COLOURS, escaped, shortened, width_of
 
 #: More calls, or edges between them, than this are drawn by name.
 MOST_CALLS = 100
@@ -45,7 +45,7 @@ class Box(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """From box to box, by index: a dependency, or with `is_inside` from a block to a call made in it."""
+    """From box to box, by index: a dependency, or with `is_inside` from a block to one of its calls that begin it."""
 
     source: int
     target: int
@@ -102,11 +102,13 @@ def title_of(picture: Picture, *, by_name: bool) -> str:
 def single(picture: Picture) -> tuple[list[Box], list[Edge]]:
     """A box for each of the latest calls."""
     places = {call.number: place for place, call in enumerate(picture.calls)}
+    blocks = {call.number: call.block for call in picture.calls}
     boxes, edges = [], []
     for place, call in enumerate(picture.calls):
         label = f"{shortened(call.name, _LABEL)} #{call.number}"
         boxes.append(Box(label, f"{call.name} #{call.number}: {call.state}", {call.state: 1}, call.is_block))
-        if call.block in places:
+        is_first = all(blocks.get(each) != call.block for each in call.upstream)
+        if call.block in places and is_first:
             edges.append(Edge(places[call.block], place, is_inside=True))
         edges += [Edge(places[each], place, is_inside=False) for each in dict.fromkeys(call.upstream) if each in places]
     return boxes, edges
@@ -122,9 +124,15 @@ def named(picture: Picture) -> tuple[list[Box], list[Edge]]:
     edges = [
         Edge(places[source], places[target], is_inside, count)
         for (source, target, is_inside), count in picture.pairs.items()
-        if source in places and target in places
+        if source in places and target in places and not (is_inside and _is_later(source, target, picture, places))
     ]
     return boxes, edges
+
+
+def _is_later(block: str, name: str, picture: Picture, places: Mapping[str, int]) -> bool:
+    """Whether calls of `name` in `block` depend on others that were made there before, which show where it begins."""
+    members = [target for source, target, is_inside in picture.pairs if is_inside and source == block]
+    return any((each, name, False) in picture.pairs and places[each] < places[name] for each in members)
 
 
 def draw(boxes: Sequence[Box], edges: Sequence[Edge], title: str, *, by_name: bool) -> str:
@@ -141,7 +149,7 @@ def draw(boxes: Sequence[Box], edges: Sequence[Edge], title: str, *, by_name: bo
     wide = max(layout.width, width_of(title) * _COLUMN, 470.0) + 2 * _MARGIN
     high = layout.height + _TITLE + _LEGEND + 2 * _MARGIN
     size = f'width="{wide:.0f}" height="{high:.0f}"'
-    view = f'viewBox="0 0 {wide:.0f} {high:.0f}"'
+    view = f'viewBox="0 0 {wide:.0f} {high:.0f}" style="max-width:100%;height:auto"'
     return "\n".join(
         [
             f'<svg class="asyncflow-graph" xmlns="http://www.w3.org/2000/svg" {size} {view} role="img">',

@@ -70,6 +70,16 @@ class NotebookProgress:
         """Close."""
         self.close()
 
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
     def _ipython_display_(self) -> None:
         """It is on show already."""
 

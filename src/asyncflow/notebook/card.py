@@ -4,8 +4,8 @@ import traceback
 from collections.abc import Sequence
 
 from asyncflow.failures import told
+from asyncflow.notebook.markup import COLOURS, escaped, shortened
 from asyncflow.states import TaskState
-from asyncflow.views.markup import COLOURS, escaped, shortened
 
 _MOST = 2000  # characters of an error
 _STEPS = 12  # of the way to the cause
@@ -30,6 +30,8 @@ def _failure(name: str, error: BaseException, way: Sequence[str]) -> str:
     lines = []
     if way:
         lines.append(f"Way to the cause: {_path(name, way)}")
+    elif cause is not error:  # of a call inside a block, whose text is the way
+        lines.append(f"{escaped(shortened(told(error), _MOST))}; caused by")
     lines.append(f'<code style="white-space:pre-wrap">{escaped(shortened(told(cause), _MOST))}</code>')
     if where := place_of(cause):
         lines.append(f"at <code>{escaped(where)}</code>")
@@ -49,4 +51,6 @@ def place_of(error: BaseException) -> str:
     if not frames:
         return ""
     frame, line = frames[-1]
-    return f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+    file, name = frame.f_code.co_filename, frame.f_code.co_name
+    # A function of a script or cell travels by value, and its code does not know its file any more.
+    return f"line {line} in {name}" if file.startswith("<") else f"{file}:{line} in {name}"
