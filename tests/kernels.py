@@ -41,8 +41,15 @@ class Kernel:
 
     async def run(self, code):
         """Run a cell, to its end."""
-        answer = Answer()
-        reply = await self._client.execute_interactive(code, output_hook=answer.take, timeout=PATIENCE)
+        answer, request = Answer(), self._client.execute(code)
+        is_over = False
+        while not is_over:
+            message = await self._client.get_iopub_msg(timeout=PATIENCE)
+            is_ours = message["parent_header"].get("msg_id") == request
+            if is_ours or message["msg_type"] == "update_display_data":  # those are sent between cells as well
+                answer.take(message)
+            is_over = is_ours and message["content"].get("execution_state") == "idle"
+        reply = await self._client.get_shell_msg(timeout=PATIENCE)
         answer.status, answer.error = reply["content"]["status"], reply["content"].get("ename", "")
         return answer
 
@@ -64,7 +71,6 @@ async def open_kernel(cwd):
     finally:
         client.stop_channels()
         await manager.shutdown_kernel(now=False)
-        manager.cleanup_resources()
 
 
 async def execute(path, cwd):

@@ -190,6 +190,7 @@ async def test_the_drawing_is_a_file_and_what_a_notebook_shows(thread_flow, tmp_
     graph = thread_flow.graph()
     assert "nothing has been called yet" in texts(graph)
     assert graph._repr_svg_() == graph.svg
+    assert graph.svg in graph._repr_html_()
     path = await asyncio.to_thread(graph.save, tmp_path / "graph.svg")
     assert path.read_text(encoding="utf-8") == graph.svg
 

@@ -78,6 +78,10 @@ class Graph:
     def _repr_svg_(self) -> str:
         return self.svg
 
+    def _repr_html_(self) -> str:
+        """Preferred where both can be shown: as a part of the page it fits in, and tells more below the mouse."""
+        return f'<div style="overflow-x:auto">{self.svg}</div>'
+
     def __repr__(self) -> str:
         """How large it is."""
         return f"<Graph of {len(self._boxes)} {'names' if self.by_name else 'calls'}, {len(self._edges)} edges>"
