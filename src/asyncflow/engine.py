@@ -21,6 +21,9 @@ from asyncflow.dispatch import Dispatch
 from asyncflow.errors import EngineClosedError
 from asyncflow.events import SessionEnded, SessionStarted, UserEvents
 from asyncflow.keeping import Keeping
+from asyncflow.looks import Looks
+from asyncflow.notebook.graph import Graph
+from asyncflow.notebook.live import NotebookProgress, in_notebook
 from asyncflow.notice import current_notice
 from asyncflow.opening import Config, Opened, Opening, RunWish
 from asyncflow.options import parse_options, with_defaults
@@ -71,6 +74,7 @@ class WorkflowEngine:
         backends = opened.backends
         self._dispatch = Dispatch(uid, backends, BlockRunner(uid), opened.keeping, opened.max_in_flight)
         self._winding = Winding(self._dispatch)
+        self._looks = Looks(self._dispatch)
         if (notice := current_notice()) is not None:
             notice.join(self._winding)
         if (audience := current_audience()) is not None:
@@ -204,18 +208,37 @@ class WorkflowEngine:
         )
         return self._telemetry
 
-    def progress(self) -> Progress:
-        """Show how far calls are: ``with flow.progress(): ...``, or ``async with``.
-
-        On standard error: bars where that is a terminal, elsewhere a line every 30 s; a table at the end. Nothing under
-        ``asyncflow run``, which shows the same by itself.
-        """
-        return progress_of(self._dispatch.events, self._dispatch.ledger.unfinished)
-
     @property
     def dashboard_link(self) -> str | None:
         """The address of Dask's dashboard; None where there is none."""
-        return getattr(self._dispatch.default, "dashboard_link", None)
+        return self._looks.dashboard_link
+
+    def graph(self, *, by_name: bool | None = None) -> Graph:
+        """Draw what has been called so far, coloured by state, and what depends on what; at any time, it only looks.
+
+        Parameters
+        ----------
+        by_name : bool, optional
+            Draw one box for all calls of a name; by default where there are more than 100 calls, or 300 edges. False
+            draws the last 100 calls.
+        """
+        return self._looks.graph(by_name=by_name)
+
+    def progress(self, *, interval: float = 0.5) -> Progress | NotebookProgress:
+        """Show how far calls are: ``with flow.progress(): ...``, or ``async with``.
+
+        In a notebook it is shown at once, below the cell, and follows until the engine shuts down or another cell shows
+        it. Elsewhere it is shown on standard error inside ``with``: bars where that is a terminal, else a line every
+        30 s, and a table at the end. Under ``asyncflow run``, which does that by itself, it shows nothing.
+
+        Parameters
+        ----------
+        interval : float
+            Seconds between two looks, in a notebook.
+        """
+        if in_notebook():
+            return self._looks.follow(interval)
+        return progress_of(self._dispatch.events, self._dispatch.ledger.unfinished)
 
     @overload
     def function_task(self, function: Callable[..., Any], /) -> Task: ...
@@ -341,6 +364,9 @@ class WorkflowEngine:
         """Id and backends."""
         return f"<WorkflowEngine {self.uid} on {', '.join(self._dispatch.backends)}>"
 
+    def _repr_html_(self) -> str:
+        return self._looks.html()
+
     def _decorate(self, kind: Kind, function: Callable[..., Any] | None, options: dict[str, Any]) -> Any:
         parsed = with_defaults(parse_options(options, kind), self._defaults, kind)
         root = str(self.work_dir / self.uid / "tasks")
@@ -364,6 +390,7 @@ class WorkflowEngine:
             logger.warning("%d calls did not end in time", len(self._dispatch.ledger.unfinished()))
         finally:
             self._dispatch.ledger.report()
+            self._looks.close()
             with suppress(TimeoutError):  # of what ended last, news is on its way
                 await asyncio.wait_for(asyncio.wrap_future(self._dispatch.ledger.accounts.known()), _LAST_NEWS)
             closing = [self._close_backend(backend) for backend in self._dispatch.backends.values()]

@@ -133,6 +133,13 @@ class TaskFuture(asyncio.Future[Any]):
         """Name, id and state."""
         return f"<{type(self).__name__} {self.node.key} {self.node.state}>"
 
+    def _repr_html_(self) -> str:
+        """State and, where it failed, the way to the cause; fetches nothing."""
+        from asyncflow.notebook.card import call_html
+
+        node = self.node
+        return call_html(node.name, node.key, node.state, node.workflow_id, node.error, node.way)
+
     def _want(self) -> None:
         node = self.node
         if not node.awaited:

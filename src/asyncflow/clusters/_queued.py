@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from asyncflow.errors import StartError
-from asyncflow.queues.dashboards import tunnel
+from asyncflow.queues.dashboards import link_to, tunnel
 from asyncflow.queues.janitor import Janitor, conclude
 from asyncflow.queues.poolkeys import QueueSettings, SchedulerOptions
 from asyncflow.queues.pools import Pool, declared
@@ -114,8 +114,9 @@ def target_of(scheduler: Any, options: SchedulerOptions, security: Any) -> Targe
     has_dashboard = options.dashboard_address is not None
     link = None
     if has_dashboard and str(options.dashboard_address).startswith("127.0.0.1:"):
-        link = f"http://127.0.0.1:{scheduler.http_server.port}/status"
-        logger.info("for the dashboard on your own machine: %s", tunnel(link))
+        port = scheduler.http_server.port
+        link = link_to("127.0.0.1", port)
+        logger.info("for the dashboard on your own machine: %s", tunnel(port))
     return Target(scheduler.address, security, is_ours=True, has_dashboard=has_dashboard, dashboard_link=link)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncflow import clusters
 from asyncflow.arguments import Ref
-from asyncflow.backends.base import ExecutionBackend, Post, TakeAccount, Tell
+from asyncflow.backends.base import ExecutionBackend, Post, TakeAccount, Tell, Workforce
 from asyncflow.backends.dask.connection import Connection
 from asyncflow.backends.dask.graph import Needs, Packed, needs_of
 from asyncflow.backends.dask.thread import DaskThread
@@ -88,6 +88,11 @@ class DaskExecutionBackend(ExecutionBackend):
     def dashboard_link(self) -> str | None:
         """The address of Dask's dashboard; None where there is none."""
         return self._connection.dashboard_link if self._connection is not None else None
+
+    @property
+    def workforce(self) -> Workforce | None:
+        """How many workers there are; the word may be a few seconds old."""
+        return self._connection.workforce if self._connection is not None else None
 
     def connect(
         self,

@@ -12,7 +12,7 @@ import dask
 from distributed import Client, Future, KilledWorker
 from tornado.ioloop import IOLoop
 
-from asyncflow.backends.base import ExecutionBackend
+from asyncflow.backends.base import ExecutionBackend, Workforce
 from asyncflow.backends.dask.graph import Packed, build_graph
 from asyncflow.backends.dask.news import accounts, events, waits
 from asyncflow.backends.dask.observer import Observer
@@ -26,6 +26,7 @@ from asyncflow.ledger import task_name
 from asyncflow.logs import settings_of
 from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
+from asyncflow.queues.dashboards import link_to
 from asyncflow.queues.losses import Losses
 from asyncflow.queues.scheduler import tune_stream
 from asyncflow.queues.target import Target
@@ -105,11 +106,21 @@ class Connection:
             ) from error
 
     def _find_dashboard(self) -> str | None:
-        # Once, here: asked from another thread the client waits for the scheduler, which may live on that very loop.
-        try:
-            return self._target.dashboard_link or (self._client.dashboard_link if self._target.has_dashboard else None)
-        except KeyError:  # the scheduler serves none
+        if self._target.dashboard_link or not self._target.has_dashboard:
+            return self._target.dashboard_link
+        port = self._client.scheduler_info().get("services", {}).get("dashboard")
+        protocol, _, rest = self._target.address.partition("://")
+        host = "localhost" if protocol == "inproc" else rest.rpartition(":")[0]
+        return link_to(host, port) if port else None  # none where the scheduler serves none
+
+    @property
+    def workforce(self) -> Workforce | None:
+        """How many workers there are, as the client last heard; from any thread."""
+        # The client asks the scheduler every few seconds; its own method would do so now, and wait.
+        info = self._client._scheduler_identity if self._client is not None else {}  # noqa: SLF001
+        if "n_workers" not in info:
             return None
+        return Workforce(info["n_workers"], info.get("total_threads", 0))
 
     async def close(self) -> None:
         """Disconnect; a cluster that is not ours keeps nothing of us."""
