@@ -31,6 +31,7 @@ imports: $(VENV)/ready  ## which way the arrows run
 
 unit: $(VENV)/ready  ## the test suite
 	ci/slurm/install
+	ci/browser/install
 	$(BIN)/pytest -n 2 --dist worksteal $(PYTEST)
 
 oldest: $(OLDEST_VENV)/ready  ## the test suite with the oldest dask that is promised

@@ -4,6 +4,7 @@ A line ``<!-- generated: NAME -->`` of a page is replaced by what the function `
 also writes ``config.schema.json``, the JSON schema of a configuration, for editors.
 """
 
+import dataclasses
 import json
 import re
 import types
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from asyncflow import TaskOptions, cli, clusters, config, errors
+from asyncflow import TaskOptions, cli, clusters, config, errors, events
 from asyncflow.options import COMMAND_ONLY, DEFAULTABLE
 from asyncflow.units import seconds, size
 
@@ -61,6 +62,16 @@ def command_options():
     return ", ".join(f"`{name}`" for name in sorted(COMMAND_ONLY))
 
 
+def kinds_of_events():
+    """Every kind of event, what it tells, and its fields beside those that all have."""
+    found = [each for each in vars(events.kinds).values() if isinstance(each, type)]
+    shown = [each for each in found if issubclass(each, events.Event) and each.kind]
+    return _table(
+        ["event", "what happened", "what else it says"],
+        [[f"`{each.__name__}`", _first_line(each), _own_fields(each)] for each in shown],
+    )
+
+
 def error_tree():
     """The tree that `asyncflow.errors` opens with."""
     tree = (errors.__doc__ or "").split("::\n\n")[1].split("\n\n")[0]
@@ -87,9 +98,22 @@ PARTS = {
     "defaults": defaults,
     "command options": command_options,
     "errors": error_tree,
+    "events": kinds_of_events,
     "command line": command_line,
     "changelog": changelog,
 }
+
+
+def _first_line(kind):
+    return _plain((kind.__doc__ or "").split("\n\n")[0])
+
+
+def _own_fields(kind):
+    common = {"time", "id", "name", "workflow_id"} if issubclass(kind, events.TaskEvent) else {"time"}
+    names = [each.name for each in dataclasses.fields(kind) if each.name not in common]
+    if "started" in names:
+        names.insert(names.index("started") + 1, "duration")
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _kind(name, module):

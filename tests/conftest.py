@@ -15,6 +15,7 @@ from blockbuster import BlockBuster
 
 import slurm as real_slurm
 from asyncflow import ConcurrentExecutionBackend, WorkflowEngine
+from browser import open_browser
 from gates import Notes
 
 #: Threads that distributed, dask and asyncio keep for the life of a process or loop.
@@ -93,6 +94,7 @@ def no_blocking_call_on_the_users_loop() -> Iterator[BlockBuster]:
     for function in buster.functions.values():
         function.can_block_in("asyncflow/backends/dask/thread.py", "_run")
         function.can_block_in("asyncflow/loops.py", "run")
+        function.can_block_in("asyncflow/pipelines/pipeline.py", "load_pipeline")  # reads files and imports, as it says
         function.can_block_in("asyncflow/sources.py", "_source_of")  # once for each task that keeps its results
     buster.functions["os.getcwd"].can_block_in("asyncflow/files.py", "__post_init__")  # it asks the kernel, no disk
     buster.activate()
@@ -180,6 +182,13 @@ def write(tmp_path):
         return str(file)
 
     return _write
+
+
+@pytest.fixture
+async def browser():
+    """A Chromium without a window, of this test's own."""
+    async with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

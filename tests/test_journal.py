@@ -197,11 +197,10 @@ def test_a_killed_driver_leaves_whole_lines(tmp_path):
     path = tmp_path / "journal.jsonl"
     code = """if True:
         import itertools, pathlib, sys, time
-        from asyncflow.events import Event
-        from asyncflow.runs.journal import Journal
+        from asyncflow.runs.journal import Journal, Line
         journal = Journal(pathlib.Path(sys.argv[1]), 1)
         for number in itertools.count():
-            journal.take(Event(time.time(), "called", f"task-{number}", "task", {"text": "x" * (number % 500)}))
+            journal.take(Line(time.time(), "called", f"task-{number}", "task", {"text": "x" * (number % 500)}))
     """
     for _ in range(3):
         before = path.stat().st_size if path.exists() else 0

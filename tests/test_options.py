@@ -59,7 +59,7 @@ async def test_an_impossible_value_is_refused_where_it_is_written(thread_flow):
                 write(**options)
 
 
-@pytest.mark.parametrize("name", ["shell", "env", "cwd", "capture_stdio"])
+@pytest.mark.parametrize("name", ["shell", "env", "cwd", "workdir"])
 async def test_options_of_commands_are_for_commands(thread_flow, name):
     """A function task is told that it shares its worker's process."""
     with pytest.raises(OptionError, match="executable tasks only"):

@@ -11,7 +11,14 @@ from conftest import eventually
 from slurm import BOX, give_up
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted([*(ROOT / "ci" / "slurm").iterdir(), ROOT / "ci" / "venv", ROOT / ".ci" / "run"])
+SCRIPTS = sorted(
+    [
+        *(ROOT / "ci" / "slurm").iterdir(),
+        *(ROOT / "ci" / "browser").iterdir(),
+        ROOT / "ci" / "venv",
+        ROOT / ".ci" / "run",
+    ]
+)
 
 
 def output(*command):

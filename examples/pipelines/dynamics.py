@@ -1,4 +1,4 @@
-"""Functions of campaign.yaml: particles in the double well x**4 - 2 x**2, pushed about by a bath of some temperature."""
+"""Functions of campaign.yaml: particles in the double well x**4 - 2 x**2, pushed about by a bath."""
 
 import math
 import random

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncflow import events
     from asyncflow.backends.base import ExecutionBackend
     from asyncflow.backends.dask import DaskExecutionBackend
     from asyncflow.backends.executor import ConcurrentExecutionBackend
@@ -122,6 +123,7 @@ __all__ = [
     "WorkerLostError",
     "WorkflowEngine",
     "__version__",
+    "events",
     "load_pipeline",
 ]
 
@@ -131,6 +133,8 @@ def __getattr__(name: str) -> Any:
         return __getattr__("ConcurrentExecutionBackend")
     if name not in __all__:
         raise AttributeError(f"module 'asyncflow' has no attribute {name!r}")
+    if name == "events":
+        return import_module("asyncflow.events")
     value = getattr(import_module(_HOMES.get(name, "asyncflow.errors")), name)
     globals()[name] = value
     return value

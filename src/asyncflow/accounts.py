@@ -1,5 +1,6 @@
 """What is told of the ends of calls: each once, with what it took, which may be known before or after the end is."""
 
+import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
@@ -47,16 +48,28 @@ class Accounts:
         self._lock = threading.Lock()
         self._early: dict[str, Account] = {}  # of calls that are not known to be done
         self._done: dict[str, _Done] = {}  # those whose accounts are not known
+        self._known: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def note(self, key: str, account: Account) -> None:
         """What the call with `key` took; nothing where that is none of ours any more."""
         with self._lock:
             done = self._done.pop(key, None)
             if done is None:
-                if self._is_open(key):
+                if self._events.is_heard and self._is_open(key):
                     self._early[key] = account
                 return
+            known = self._known if not self._done else None
         self._tell_done(key, done, account)
+        if known is not None and not known.done():
+            known.set_result(None)
+
+    def known(self) -> "concurrent.futures.Future[None]":
+        """Done as soon as it is known of all calls that are done what they took."""
+        with self._lock:
+            self._known = concurrent.futures.Future()
+            if not self._done:
+                self._known.set_result(None)
+            return self._known
 
     def forget(self, key: str) -> None:
         """The call has another key from now on."""
@@ -71,12 +84,24 @@ class Accounts:
             return
         self.forget(node.key)
         measure = node.measure
-        common = {**about(node), "time": measure.stopped if measure is not None else time.time(), **took(measure)}
+        self.tell_started(node, measure)
+        common = {**about(node), "time": time.time(), "started": node.begun or None, **took(measure)}
+        if measure is not None:
+            common["time"] = measure.stopped
         if state is TaskState.CANCELLED:
             self._events.tell(TaskCanceled(**common))
         else:
             text = told(node.error)[:_MAX_TOLD] if node.error is not None else ""
             self._events.tell(TaskFailed(**common, error=text, error_type=type(node.error).__name__))
+
+    def tell_started(self, node: Node, measure: Measure | None, key: str = "") -> None:
+        """An attempt of `node` is over, which took that; where nobody has told yet that it began, tell it now.
+
+        Of the attempt under an earlier `key`, where one is given.
+        """
+        if measure is not None and measure.started and not node.begun:
+            told = {**about(node), "id": key or node.key}
+            self._events.tell(TaskStarted(**told, time=measure.started, worker=measure.worker, is_late=True))
 
     def settle(self) -> None:
         """Tell of calls that are done without what they took: nobody will say that any more."""
@@ -88,7 +113,7 @@ class Accounts:
     def _close_done(self, node: Node) -> None:
         done = _Done(node.name, node.workflow_id or "", time.time(), node.begun > 0)
         account: Account | None = Account(node.measure)
-        if node.backend is not None and node.backend.accounts_later:
+        if node.is_ready and node.backend.accounts_later:  # and not found, which nobody accounts for
             with self._lock:
                 account = self._early.pop(node.key, None)
                 if account is None:

@@ -9,12 +9,12 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from asyncflow.accounts import about
+from asyncflow.accounts import about, took
 from asyncflow.attempts import delay_before, worth_another
 from asyncflow.batch import Batch
 from asyncflow.endings import Endings, by_backend
 from asyncflow.errors import CorruptResultError, RefusedError, with_cause
-from asyncflow.events import TaskCorrupt, TaskLost, TaskRetried
+from asyncflow.events import TaskCorrupt, TaskLost, TaskResent, TaskRetried
 from asyncflow.failures import told
 from asyncflow.flight import Flight
 from asyncflow.ledger import Ledger
@@ -148,18 +148,31 @@ class Again:
         for backend, group in by_backend(reversed(everything)).items():
             backend.cancel(group)
         self._flight.withdraw({each.key for each in everything})
-        old = node.key
+        old = [each.key for each in everything]
         for each in everything:
             self._flight.landed(each)
             self._ledger.rename(each)
             each.is_ready, each.state = False, TaskState.PENDING
         if self._ledger.events.is_heard:
-            self._ledger.events.tell(kind(**{**about(node), "id": old}, again=node.key, **facts))
+            self._tell_renewed(everything, old, kind, facts)
         node.resolved.insert(0, lambda: self._follow(node, behind))
         if delay:
             node.loop.call_later(delay, partial(self.send, node, is_new=is_new))
         else:
             self.send(node, is_new=is_new)
+
+    def _tell_renewed(self, nodes: list[Node], old: list[str], kind: _Why, facts: Mapping[str, Any]) -> None:
+        first, events = nodes[0], self._ledger.events
+        more = dict(facts)
+        if kind is TaskRetried:
+            self._ledger.accounts.tell_started(first, first.measure, old[0])
+            more |= took(first.measure)
+            if first.measure is not None:
+                more["time"] = first.measure.stopped
+        events.tell(kind(**{**about(first), "id": old[0]}, again=first.key, **more))
+        for node, key in zip(nodes[1:], old[1:], strict=True):
+            events.tell(TaskResent(**{**about(node), "id": key}, again=node.key))
+        first.begun, first.measure = 0.0, None
 
     @staticmethod
     def _behind(node: Node) -> list[Node]:

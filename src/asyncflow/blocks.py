@@ -9,9 +9,11 @@ from typing import Any
 
 from asyncflow.arguments import fill
 from asyncflow.backends.base import ExecutionBackend
+from asyncflow.carrier import attached
 from asyncflow.dispatch import Dispatch
 from asyncflow.failures import carried
 from asyncflow.futures import TaskFuture
+from asyncflow.logs import Body, inside
 from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
@@ -48,7 +50,8 @@ class BlockRunner(ExecutionBackend):
         args, kwargs = fill(node.args, node.kwargs, [])
         try:
             # Members belong to the block's own workflow unless they were given another.
-            with entered(self._uid, Scope(node.workflow_id or node.key, node)):
+            scope, body = Scope(node.workflow_id or node.key, node), Body(self._uid, node.name, node.key)
+            with entered(self._uid, scope), inside(body), attached(node.carrier):
                 value = await node.recipe.function(*args, **kwargs)
         except asyncio.CancelledError:
             outcome = Outcome(TaskState.CANCELLED)

@@ -1,11 +1,13 @@
 """What travels to a worker, and how it runs there."""
 
+import dataclasses
 import functools
 import inspect
 import os
 import pickle
 import socket
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 
 from asyncflow.arguments import fill
 from asyncflow.attempts import delay_before, worth_another
+from asyncflow.capture import captured
+from asyncflow.carrier import bound, bound_apart
 from asyncflow.command import Command, command_environment, parse_command
 from asyncflow.deadline import killed_in_time, left_in_time
 from asyncflow.declared import with_files
@@ -22,8 +26,10 @@ from asyncflow.failures import PackedError, carried, pack, told
 from asyncflow.groups import Guardian
 from asyncflow.isolated import IsolatedBody
 from asyncflow.keep import Ticket, kept
+from asyncflow.logs import Body, inside
 from asyncflow.loops import run_coroutine
 from asyncflow.measure import Measure, Meter
+from asyncflow.output import Output, output_directory
 from asyncflow.recipe import Kind, Recipe
 from asyncflow.slots import Slots
 from asyncflow.stop import Stop
@@ -189,7 +195,7 @@ def attempt(
     """
     meter = Meter() if site.is_heard else None
     try:
-        with site.slots.hold(recipe.cores, recipe.devices) as devices:
+        with site.slots.hold(recipe.cores, recipe.devices) as devices, inside(_told_of(recipe, key)):
             if stop.is_set():  # while it waited for its turn, or between two attempts
                 raise CancelledError
             run = functools.partial(_in_time, key=key, site=site, devices=devices, stop=stop, meter=meter)
@@ -207,6 +213,11 @@ def attempt(
     finally:
         if meter is not None and (measure := meter.leave()) is not None:
             site.note(key, measure)
+
+
+def _told_of(recipe: Recipe, key: str) -> Body | None:
+    """Of which body log lines tell: of the call that runs here, not of a task that its body calls as a function."""
+    return None if is_inside() else Body(recipe.run, recipe.name, key)
 
 
 def open_call(recipe: bytes, arguments: bytes, values: list[Any]) -> tuple[Recipe, tuple[Any, ...], dict[str, Any]]:
@@ -256,10 +267,10 @@ def _in_time(
     is_apart = recipe.kind is Kind.FUNCTION and (recipe.isolated or site.slots.is_share(devices))
     if is_apart:
         env = command_environment(recipe.cores, devices, recipe.env)
-        process = IsolatedBody(recipe.function, args, kwargs, recipe.name, env, recipe.memory_limit)
-        inner = functools.partial(process.run, watcher=site.guardian)
+        process = IsolatedBody(bound_apart(recipe.function), args, kwargs, recipe.name, env, recipe.memory_limit)
+        inner: Callable[[Stop], Any] = functools.partial(_apart, process, recipe, key, site)
     else:
-        inner = functools.partial(_body, recipe, key, args, kwargs, site, devices)
+        inner = bound(functools.partial(_here, recipe, key, args, kwargs, site, devices))
     body = functools.partial(_observed, inner, key, site, meter)
     if recipe.timeout is None:
         return body(stop)
@@ -275,6 +286,39 @@ def _observed(body: Callable[[Stop], Any], key: str, site: Site, meter: Meter | 
         return body(stop)
     finally:
         site.left(key, meter)
+
+
+def _apart(process: IsolatedBody, recipe: Recipe, key: str, site: Site, stop: Stop) -> Any:
+    if not recipe.captures:
+        return process.run(stop, site.guardian)
+    with _output(recipe, key) as output:
+        try:
+            return process.run(stop, site.guardian, output)
+        except Exception as error:
+            if not stop.is_set():
+                output.tell(error)
+            raise
+
+
+def _here(
+    recipe: Recipe,
+    key: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    site: Site,
+    devices: list[str],
+    stop: Stop,
+) -> Any:
+    if not recipe.captures or recipe.kind is Kind.COMMAND:
+        return _body(recipe, key, args, kwargs, site, devices, stop)
+    with captured(_output(recipe, key)):
+        return _body(recipe, key, args, kwargs, site, devices, stop)
+
+
+def _output(recipe: Recipe, key: str) -> Output:
+    """The files of one attempt; a command that resolves to one of them has it in a directory of its own."""
+    is_own = recipe.is_file and recipe.workdir and recipe.cwd is not None
+    return Output(Path(recipe.cwd or "") if is_own else output_directory(recipe.root, key), recipe.capture_limit)
 
 
 def _body(
@@ -303,8 +347,8 @@ def _body(
 def _run_command(recipe: Recipe, key: str, returned: Any, site: Site, stop: Stop, devices: list[str]) -> str:
     argv = parse_command(returned, recipe.name, shell=recipe.shell)
     env = command_environment(recipe.cores, devices, recipe.env)
-    capture = recipe.capture and (recipe.cwd if recipe.workdir else str(Path(recipe.capture, key)))
-    return Command(argv, env, recipe.cwd, capture).run(stop, site.guardian)
+    output = _output(recipe, key) if recipe.captures else None
+    return Command(argv, env, recipe.cwd, output, is_file=recipe.is_file).run(stop, site.guardian)
 
 
 def parse_prompt(returned: Any, name: str) -> str:
@@ -324,12 +368,14 @@ class Inline:
     """An executable task as it is inside another task's body: calling it runs the command right there."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        # What surrounds it is captured, if anything; its own files are there only where one is its result.
+        self.recipe = dataclasses.replace(recipe, captures=recipe.is_file)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the command wrote to its standard output (or the answer to the prompt)."""
         site = Site(cores=max(self.recipe.cores, 1), devices=self.recipe.devices)
         try:
-            return attempt(self.recipe, self.recipe.name, args, kwargs, site, Stop(), self.recipe.retries)
+            key = f"{self.recipe.name}-{uuid.uuid4().hex[:12]}"  # its files are not those of another call
+            return attempt(self.recipe, key, args, kwargs, site, Stop(), self.recipe.retries)
         finally:
             site.close()

@@ -15,7 +15,8 @@ from contextlib import suppress
 
 TYPE_CHECKING = False  # that of `typing` costs more than all the rest
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import logging
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 #: Bytes of arrays and the like from which they are kept apart from the pickle.
@@ -211,15 +212,52 @@ def _hand_in(value: "Any", outcome: Parcel) -> None:
         raise SerializationError(f"{text} ({type(error).__name__}: {error}); {remedy}") from error
 
 
+def teed(make: "Callable[..., Any]", take: "Callable[[logging.LogRecord], None]") -> "Callable[..., Any]":
+    """A factory of log records as `make` is, of which `take` is told those that somebody logs."""
+
+    def make_and_tell(*args: "Any", **kwargs: "Any") -> "Any":
+        record = make(*args, **kwargs)
+        if record.name is not None:  # so made are those that only came from elsewhere
+            with suppress(Exception):  # a text that cannot be made is told by whoever handles the record
+                take(record)
+        return record
+
+    return make_and_tell
+
+
+def log_line(record: "logging.LogRecord") -> bytes:
+    """How `record` is written."""
+    import logging
+
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s").format(record)
+    record.exc_text = None  # which others would take for what their own format makes
+    return f"{text}\n".encode(errors="backslashreplace")
+
+
+def log_to(file: int) -> None:
+    """Write what this process logs to `file` as well."""
+    import logging
+
+    def take(record: logging.LogRecord) -> None:
+        os.write(file, log_line(record))
+
+    logging.setLogRecordFactory(teed(logging.getLogRecordFactory(), take))
+
+
 def main(arguments: "Sequence[str]") -> None:
-    """Run the call in the first file; its outcome goes to the second, and the limit of memory is the third."""
-    call, outcome, limit = (int(each) for each in arguments)
-    for file in (call, outcome):
+    """Run the call in the first file; its outcome goes to the second, and the limit of memory is the third.
+
+    The fourth, if it is not 0, is where log records go.
+    """
+    call, outcome, limit, log = (int(each) for each in arguments)
+    for file in (call, outcome, *([log] if log else [])):
         os.set_inheritable(file, False)  # nothing to the programs that the function starts
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
         score.write("500")  # where the machine runs out of memory, this goes before the worker
     faulthandler.enable()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if log:
+        log_to(log)
     run(Parcel(call), Parcel(outcome), limit)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):

@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from asyncflow.carrier import environment
 from asyncflow.errors import CommandError, CommandNotFoundError, EmptyBodyError
 from asyncflow.groups import Ended, Guardian, ProcessGroup
+from asyncflow.output import Output
+from asyncflow.relay import TAIL, Relay, Tail, Take, each_of
 from asyncflow.stop import Stop
-
-#: How much of the standard error an exception carries.
-STDERR_TAIL = 64_000
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -55,10 +55,12 @@ def _split(text: str, name: str) -> list[str]:
 
 
 def command_environment(cores: int, devices: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a command: the worker's, threads equal to its cores, its devices, then what was asked for."""
+    """The environment of a command: the worker's, threads equal to its cores, its devices, where its spans belong, then
+    what was asked for.
+    """
     threads = dict.fromkeys(_THREAD_VARIABLES, str(cores))
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
-    return {**os.environ, **threads, **visible, **env}
+    return {**os.environ, **threads, **visible, **environment(), **env}
 
 
 class Command:
@@ -72,20 +74,29 @@ class Command:
         The whole environment.
     cwd : str or None
         The working directory.
-    capture : str or None
-        A directory for the files ``stdout`` and ``stderr``; temporary files where None.
+    output : Output or None
+        Files that get what it writes, too; None where only its standard output is wanted.
+    is_file : bool
+        Whether it resolves to the path of the file with its standard output. That is its result, and never cut.
     """
 
     def __init__(
-        self, argv: list[str] | str, env: Mapping[str, str], cwd: str | None = None, capture: str | None = None
+        self,
+        argv: list[str] | str,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        output: Output | None = None,
+        *,
+        is_file: bool = False,
     ) -> None:
         self.argv = argv
         self.env = env
         self.cwd = cwd
-        self.capture = capture
+        self.output = output
+        self.is_file = is_file
 
     def run(self, stop: Stop, watcher: Guardian) -> str:
-        """Run to the end; the standard output as text, or the path of the file with it where captured.
+        """Run to the end; the standard output as text, or the path of the file with it.
 
         What the command leaves running in its group ends with it.
 
@@ -97,23 +108,34 @@ class Command:
             When there is no such program or directory.
         """
         with ExitStack() as files:
-            out, err = (files.enter_context(self._open(stream)) for stream in ("stdout", "stderr"))
+            # Files, not pipes: a grandchild that keeps a pipe open would hold the worker's slot for ever.
+            if self.output is not None:
+                value = None if self.is_file else files.enter_context(tempfile.TemporaryFile())
+                return self._run_captured(self.output, value, stop, watcher)
+            out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
             ended = ProcessGroup(self._start(out, err)).reap(stop, watcher)
             if ended.code:
-                raise self._error(ended, err)
-            if self.capture is not None:
-                return str(Path(self.capture, "stdout"))
-            out.seek(0)
-            return out.read().decode(errors="replace")
+                raise self._error(ended, _end_of(err))
+            return _text_of(out)
 
-    def _open(self, stream: str) -> IO[bytes]:
-        # Files, not pipes: a grandchild that keeps a pipe open would hold the worker's slot for ever.
-        if self.capture is None:
-            return tempfile.TemporaryFile()
-        Path(self.capture).mkdir(parents=True, exist_ok=True)
-        return Path(self.capture, stream).open("w+b")
+    def _run_captured(self, output: Output, value: IO[bytes] | None, stop: Stop, watcher: Guardian) -> str:
+        """A thread hands on what is to be cut somewhere: a command that may write no more would end by it."""
+        tail = Tail()
+        takers: list[Take] = [each_of(tail.take, output.stderr.write)]
+        if value is not None:
+            takers.append(each_of(output.stdout.write, value.write))
+        with output, Relay(takers) as relay:
+            output.stderr.open()
+            file = output.stdout.fileno()
+            os.truncate(file, 0)  # it is new, unless what lay there could not be set aside
+            err, out = relay.ends if value is not None else (*relay.ends, file)
+            ended = ProcessGroup(self._start(out, err)).reap(stop, watcher)
+            relay.end()
+        if ended.code:
+            raise self._error(ended, tail.text())
+        return str(output.directory / "stdout") if value is None else _text_of(value)
 
-    def _start(self, out: IO[bytes], err: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _start(self, out: IO[bytes] | int, err: IO[bytes] | int) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
                 self.argv,
@@ -139,12 +161,19 @@ class Command:
             )
         return f"cannot run {program!r} on {os.uname().nodename}: {error}"
 
-    def _error(self, ended: Ended, err: IO[bytes]) -> CommandError:
-        size = err.seek(0, os.SEEK_END)
-        err.seek(max(0, size - STDERR_TAIL))
-        text = err.read().decode(errors="replace")
+    def _error(self, ended: Ended, text: str) -> CommandError:
         shown = self.argv if isinstance(self.argv, str) else shlex.join(self.argv)
         last = text.strip().rsplit("\n", 1)[-1]
-        path = str(Path(self.capture, "stderr")) if self.capture is not None else None
+        path = str(self.output.directory / "stderr") if self.output is not None else None
         message = f"command {shown!r} {ended}" + (f": {last}" if last else "")
         return CommandError(message, self.argv, ended.code, text, path)
+
+
+def _end_of(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+    return file.read().decode(errors="replace")
+
+
+def _text_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

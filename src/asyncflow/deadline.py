@@ -1,5 +1,6 @@
 """The time that one attempt has, and what runs on beyond it."""
 
+import contextvars
 import logging
 import os
 import threading
@@ -84,7 +85,8 @@ class _Run:
         self._left = False
         self._value: Any = None
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, args=(body, stop), name=f"asyncflow-timed-{name}", daemon=True).start()
+        run = contextvars.copy_context().run  # log lines of the body tell of which it is
+        threading.Thread(target=run, args=(self._run, body, stop), name=f"asyncflow-timed-{name}", daemon=True).start()
 
     def leave(self) -> bool:
         """Stop waiting for it; False where it has just ended."""

@@ -62,10 +62,10 @@ class Dispatch:
         self._flight = Flight(max_in_flight, self._batch.wake)
         self._endings = Endings(self.ledger, self._batch.want, self._flight.landed)
         self._again = Again(self.ledger, self._endings, self._flight, self._batch, self._source, keeping.recognise)
-        self._links = Links(self, self._endings, self._ready)
+        self._links = Links(self, self._endings, self._ready, self.ledger.sketch)
         self.keeping = keeping
         self.events = keeping.events
-        self._narrator = Narrator(keeping.events)
+        self._narrator = Narrator(keeping.events, self.ledger.accounts)
         self.closed = False
         self._held_back: set[Node] = set()
         for backend in (*backends, blocks):
@@ -92,6 +92,7 @@ class Dispatch:
         node.block, node.workflow_id, node.backend = block, workflow_id, backend
         future = TaskFuture(node)
         self.ledger.open(node)
+        self.ledger.sketch.called(node)
         self._narrator.called(node, args, kwargs)
         try:
             if backend is None:
@@ -248,7 +249,7 @@ class Dispatch:
             node.state = TaskState.RUNNING
             self._narrator.running(node, outcome)
         elif outcome.state is TaskState.PENDING:
-            self._narrator.retried(node, outcome)
+            self._narrator.pending(node, outcome)
         elif outcome.state is TaskState.DONE:
             node.measure = outcome.measure
             self.keeping.done(node)

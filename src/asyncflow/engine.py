@@ -9,16 +9,21 @@ import uuid
 import warnings
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from asyncflow.audience import current_audience
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.blocks import Block, BlockRunner
 from asyncflow.dispatch import Dispatch
+from asyncflow.errors import EngineClosedError
 from asyncflow.events import SessionEnded, SessionStarted, UserEvents
 from asyncflow.keeping import Keeping
+from asyncflow.looks import Looks
+from asyncflow.notebook.graph import Graph
+from asyncflow.notebook.live import NotebookProgress, in_notebook
 from asyncflow.notice import current_notice
 from asyncflow.opening import Config, Opened, Opening, RunWish
 from asyncflow.options import parse_options, with_defaults
@@ -26,15 +31,23 @@ from asyncflow.recipe import Kind
 from asyncflow.scopes import Scope, current_scope, entered
 from asyncflow.streams import OnError, Stream
 from asyncflow.tasks import Task
+from asyncflow.views.progress import Progress, progress_of
 from asyncflow.winding import Winding
 
 if TYPE_CHECKING:
-    pass
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    from asyncflow.telemetry import Telemetry
 
 logger = logging.getLogger("asyncflow")
 
 #: Seconds that callbacks have, at the end, to take what they have not been told yet.
 _LAST_CALLBACKS = 5.0
+
+#: Seconds to wait, at the end, for what the last calls took.
+_LAST_NEWS = 1.0
 
 Made = TypeVar("Made", Task, Block)
 
@@ -61,11 +74,15 @@ class WorkflowEngine:
         backends = opened.backends
         self._dispatch = Dispatch(uid, backends, BlockRunner(uid), opened.keeping, opened.max_in_flight)
         self._winding = Winding(self._dispatch)
+        self._looks = Looks(self._dispatch)
         if (notice := current_notice()) is not None:
             notice.join(self._winding)
+        if (audience := current_audience()) is not None:
+            audience(opened.keeping.events)
         self._user_events = UserEvents(opened.keeping.events)
-        opened.keeping.events.tell(SessionStarted(session_id=uid, backends=tuple(b.name for b in opened.backends)))
+        opened.keeping.events.tell(_session(uid, opened))
         self._opened = time.time()
+        self._telemetry: Telemetry | None = None
         self._closed: concurrent.futures.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._finalizer = weakref.finalize(self, _abandon, uid, list(backends), opened.keeping)
@@ -81,6 +98,7 @@ class WorkflowEngine:
         work_dir: str | os.PathLike[str] | None = None,
         resume: str | None = None,
         checkpoint: bool = False,
+        capture_stdio: bool = False,
         results: str | None = None,
         max_in_flight: int = 10_000,
         close_timeout: float = 30.0,
@@ -108,6 +126,9 @@ class WorkflowEngine:
             says (``ASYNCFLOW_RESUME``) by default. What its checkpointed tasks finished is not done again.
         checkpoint : bool
             Keep the results of all tasks that do not say otherwise.
+        capture_stdio : bool
+            Let what all tasks print and log go to files, those that do not say otherwise; calls return what they always
+            do (the option ``capture_stdio="beside"``).
         results : str, optional
             A directory or fsspec URL (``s3://bucket/run``) for kept results; below the run directory by default.
         max_in_flight : int
@@ -126,7 +147,7 @@ class WorkflowEngine:
         RunDirectoryError
             When the run exists and is not to be resumed, is another driver's, or is damaged.
         """
-        wish = RunWish(uid, work_dir, resume, checkpoint=checkpoint, results=results)
+        wish = RunWish(uid, work_dir, resume, checkpoint=checkpoint, capture_stdio=capture_stdio, results=results)
         return Opening(cls, config, backend, dry_run, wish, max_in_flight, close_timeout)
 
     @property
@@ -150,10 +171,74 @@ class WorkflowEngine:
         """What happens: ``flow.events.subscribe(callback)``."""
         return self._user_events
 
+    async def start_telemetry(
+        self,
+        *,
+        span_processors: "Iterable[SpanProcessor] | None" = None,
+        metric_readers: "Iterable[MetricReader] | None" = None,
+        resource: "Resource | None" = None,
+    ) -> "Telemetry":
+        """Tell OpenTelemetry what happens from now on; needs ``pip install 'asyncflow[otel]'``.
+
+        There are spans of the session, its workflows, blocks and tasks, and what bodies do nests under their tasks. By
+        default they go where the process's own `TracerProvider` sends them, and where there is none, where the
+        ``OTEL_…`` variables say. It ends with the engine, or by its `stop`.
+
+        Parameters
+        ----------
+        span_processors, metric_readers : iterable, optional
+            Of the SDK: send spans and metrics there instead.
+        resource : opentelemetry.sdk.resources.Resource, optional
+            What they are said to be of; with a provider of its own.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Where OpenTelemetry's SDK is not installed.
+        ValueError
+            Where nothing says who takes the spans.
+        RuntimeError
+            Where it runs already.
+        """
+        telemetry = await asyncio.to_thread(_load_telemetry)
+        if self._closed is not None:
+            raise EngineClosedError("start_telemetry() was called after the engine shut down; create a new engine")
+        self._telemetry = await telemetry.start(
+            self._dispatch.events, span_processors=span_processors, metric_readers=metric_readers, resource=resource
+        )
+        return self._telemetry
+
     @property
     def dashboard_link(self) -> str | None:
         """The address of Dask's dashboard; None where there is none."""
-        return getattr(self._dispatch.default, "dashboard_link", None)
+        return self._looks.dashboard_link
+
+    def graph(self, *, by_name: bool | None = None) -> Graph:
+        """Draw what has been called so far, coloured by state, and what depends on what; at any time, it only looks.
+
+        Parameters
+        ----------
+        by_name : bool, optional
+            Draw one box for all calls of a name; by default where there are more than 100 calls, or 300 edges. False
+            draws the last 100 calls.
+        """
+        return self._looks.graph(by_name=by_name)
+
+    def progress(self, *, interval: float = 0.5) -> Progress | NotebookProgress:
+        """Show how far calls are: ``with flow.progress(): ...``, or ``async with``.
+
+        In a notebook it is shown at once, below the cell, and follows until the engine shuts down or another cell shows
+        it. Elsewhere it is shown on standard error inside ``with``: bars where that is a terminal, else a line every
+        30 s, and a table at the end. Under ``asyncflow run``, which does that by itself, it shows nothing.
+
+        Parameters
+        ----------
+        interval : float
+            Seconds between two looks, in a notebook.
+        """
+        if in_notebook():
+            return self._looks.follow(interval)
+        return progress_of(self._dispatch.events, self._dispatch.ledger.unfinished)
 
     @overload
     def function_task(self, function: Callable[..., Any], /) -> Task: ...
@@ -279,12 +364,15 @@ class WorkflowEngine:
         """Id and backends."""
         return f"<WorkflowEngine {self.uid} on {', '.join(self._dispatch.backends)}>"
 
+    def _repr_html_(self) -> str:
+        return self._looks.html()
+
     def _decorate(self, kind: Kind, function: Callable[..., Any] | None, options: dict[str, Any]) -> Any:
         parsed = with_defaults(parse_options(options, kind), self._defaults, kind)
-        capture = str(self.work_dir / self.uid / "tasks")
+        root = str(self.work_dir / self.uid / "tasks")
 
         def make(body: Callable[..., Any]) -> Task:
-            return Task(self._dispatch, body, kind, parsed, capture, self)
+            return Task(self._dispatch, body, kind, parsed, root, self)
 
         return make if function is None else make(function)
 
@@ -302,6 +390,9 @@ class WorkflowEngine:
             logger.warning("%d calls did not end in time", len(self._dispatch.ledger.unfinished()))
         finally:
             self._dispatch.ledger.report()
+            self._looks.close()
+            with suppress(TimeoutError):  # of what ended last, news is on its way
+                await asyncio.wait_for(asyncio.wrap_future(self._dispatch.ledger.accounts.known()), _LAST_NEWS)
             closing = [self._close_backend(backend) for backend in self._dispatch.backends.values()]
             await asyncio.gather(*closing)
             await self._close_events()
@@ -314,6 +405,8 @@ class WorkflowEngine:
         if events.is_heard:
             events.tell(SessionEnded(session_id=self.uid, duration=time.time() - self._opened))
         await self._user_events.close(_LAST_CALLBACKS)
+        if self._telemetry is not None:
+            await self._telemetry.stop()
 
     async def _close_backend(self, backend: ExecutionBackend) -> None:
         try:
@@ -323,6 +416,17 @@ class WorkflowEngine:
             logger.warning("backend %r did not close within %g s", backend.name, self._close_timeout)
         except Exception:
             logger.exception("backend %r did not close cleanly", backend.name)
+
+
+def _load_telemetry() -> "type[Telemetry]":
+    from asyncflow.telemetry import Telemetry  # loads OpenTelemetry, which takes a while and need not be there
+
+    return Telemetry
+
+
+def _session(uid: str, opened: Opened) -> SessionStarted:
+    names = tuple(backend.name for backend in opened.backends)
+    return SessionStarted(session_id=uid, backends=names, max_in_flight=opened.max_in_flight)
 
 
 def _abandon(uid: str, backends: list[ExecutionBackend], keeping: Keeping) -> None:

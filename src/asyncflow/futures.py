@@ -5,7 +5,9 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any
 
+from asyncflow.errors import OptionError
 from asyncflow.node import Node
+from asyncflow.output import read_output
 from asyncflow.states import TaskState
 
 
@@ -50,6 +52,36 @@ class TaskFuture(asyncio.Future[Any]):
         """The `distributed.Future` behind it; None on backends other than Dask."""
         node = self.node if self.node.alias is None else self.node.alias.node
         return node.backend.handle(node) if node.backend is not None else None
+
+    async def stdout(self) -> str:
+        """What the last attempt has written to its standard output so far, also while it runs.
+
+        The file is read in a thread, from this machine: it must lie on a disk that the workers share. Nothing where
+        nothing was written, or where an earlier session has kept the result.
+
+        Raises
+        ------
+        OptionError
+            When the task was not asked to capture.
+        """
+        return await self._written("stdout")
+
+    async def stderr(self) -> str:
+        """As `stdout`, of the standard error; a function that raised has left its traceback there."""
+        return await self._written("stderr")
+
+    async def log(self) -> str:
+        """As `stdout`, of what it has logged."""
+        return await self._written("log")
+
+    async def _written(self, stream: str) -> str:
+        node = self.node if self.node.alias is None else self.node.alias.node
+        if not node.recipe.captures:
+            raise OptionError(
+                f"the output of task {node.name!r} is not captured; ask for it with capture_stdio=True on the task, or "
+                "for all tasks with create(capture_stdio=True)"
+            )
+        return await asyncio.to_thread(read_output, node.recipe.root, node.key, stream)
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the call, what depends on it, and the work itself.
@@ -100,6 +132,13 @@ class TaskFuture(asyncio.Future[Any]):
     def __repr__(self) -> str:
         """Name, id and state."""
         return f"<{type(self).__name__} {self.node.key} {self.node.state}>"
+
+    def _repr_html_(self) -> str:
+        """State and, where it failed, the way to the cause; fetches nothing."""
+        from asyncflow.notebook.card import call_html
+
+        node = self.node
+        return call_html(node.name, node.key, node.state, node.workflow_id, node.error, node.way)
 
     def _want(self) -> None:
         node = self.node

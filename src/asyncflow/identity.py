@@ -85,6 +85,8 @@ def option_parts(options: TaskOptions, kind: str) -> dict[str, str]:
     if kind == "function":
         return {}
     given = {name: value for name in _OF_COMMANDS if (value := getattr(options, name))}
+    if kind != "command" or options.capture_stdio == "beside":  # which changes nothing of the value
+        given.pop("capture_stdio", None)
     given.update({f"env {name}": value for name, value in options.env.items()})
     return {"kind": kind, **{f"option {name}": token(value) for name, value in given.items()}}
 

@@ -2,31 +2,26 @@
 
 import codecs
 import os
-import select
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, suppress
-from typing import IO, Any, Self, TextIO
+from typing import IO, Any, TextIO
 
 from asyncflow import child
 from asyncflow.child import Parcel
 from asyncflow.errors import OutOfMemoryError, ProcessDiedError, with_cause
 from asyncflow.failures import told, unpack
 from asyncflow.groups import Ended, Guardian, ProcessGroup
+from asyncflow.output import Output
 from asyncflow.pickles import dump_whole
+from asyncflow.relay import Relay, Tail, Take, each_of
 from asyncflow.stop import Stop
 from asyncflow.units import show_size
 
-#: How much of what a process writes an exception carries.
-LOG_TAIL = 64_000
-
 _SHOWN_LINES = 10
-
-_PIPE = 1 << 20  # more than a pipe holds: one look after the process's end finds all that it wrote
 
 #: What C and C++ programs say when they are refused memory, and die.
 _REFUSALS = ("bad_alloc", "cannot allocate memory", "out of memory", "memoryerror", "memory allocation")
@@ -61,10 +56,11 @@ class IsolatedBody:
         self._env = env
         self._limit = limit
 
-    def run(self, stop: Stop, watcher: Guardian) -> Any:
+    def run(self, stop: Stop, watcher: Guardian, output: Output | None = None) -> Any:
         """What the function returns; setting `stop` kills the process, and so does the end of this one.
 
-        What it prints goes to this process's ``sys.stdout`` and ``sys.stderr`` as it comes.
+        What it prints and logs goes to `output` as it comes; where that is None, what it prints goes to this process's
+        ``sys.stdout`` and ``sys.stderr``.
 
         Raises
         ------
@@ -82,11 +78,12 @@ class IsolatedBody:
         with ExitStack() as open_files:
             call, outcome = (open_files.enter_context(_unnamed()) for _ in range(2))
             self._put_in(Parcel(call.fileno()))
-            relay = open_files.enter_context(Relay())
+            tail = Tail()
+            relay = open_files.enter_context(Relay(_takers(tail, output)))
             process = self._start(call, outcome, relay)
             ended = ProcessGroup(process).reap(stop, watcher)
-            log = relay.end()
-            return self._outcome(Parcel(outcome.fileno()), ended, log, stop)
+            relay.end()
+            return self._outcome(Parcel(outcome.fileno()), ended, tail.text().strip(), stop)
 
     def _put_in(self, call: Parcel) -> None:
         try:
@@ -97,15 +94,16 @@ class IsolatedBody:
             dump_whole(*self._call)  # says which argument it is
             raise
 
-    def _start(self, call: IO[bytes], outcome: IO[bytes], relay: "Relay") -> subprocess.Popen[bytes]:
-        files = call.fileno(), outcome.fileno()
+    def _start(self, call: IO[bytes], outcome: IO[bytes], relay: Relay) -> subprocess.Popen[bytes]:
+        out, err, *log = relay.ends
+        files = call.fileno(), outcome.fileno(), *log
         # -P: the program lies in the package, whose modules must not be found by their last names.
-        argv = [sys.executable, "-P", child.__file__, *map(str, (*files, self._limit or 0))]
+        argv = [sys.executable, "-P", child.__file__, *map(str, (*files[:2], self._limit or 0, *(log or [0])))]
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=relay.out,
-            stderr=relay.err,
+            stdout=out,
+            stderr=err,
             env=self._env,
             pass_fds=files,
             start_new_session=True,
@@ -151,51 +149,25 @@ class IsolatedBody:
         return {"host": host, "task": self._name, "exit_code": code, "peak_memory": peak, "log": log}
 
 
-class Relay:
-    """Hands on what a process writes, as it comes, and remembers the end of it.
+def _teller(tail: Tail, name: str) -> Take:
+    """Who remembers the end of what is written, and writes it to this process's ``sys.stdout`` or ``sys.stderr``."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    A thread reads, which waits for the process and not for the pipes: what the process started may keep these open.
-    """
+    def take(data: bytes) -> None:
+        tail.take(data)
+        stream: TextIO | None = getattr(sys, name)
+        if stream is not None:
+            with suppress(OSError, ValueError):  # it was closed
+                stream.write(decoder.decode(data))
 
-    def __init__(self) -> None:
-        self._tail = bytearray()
-        self._ends = [os.pipe() for _ in range(3)]
-        (self._out, self.out), (self._err, self.err), (self._woken, self._wake) = self._ends
-        self._thread = threading.Thread(target=self._pump, name="asyncflow-relay", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-        for file in (each for pair in self._ends for each in pair):
-            os.close(file)
-
-    def end(self) -> str:
-        """The process has ended: the end of what it wrote, when all of it was handed on."""
-        os.write(self._wake, b".")
-        self._thread.join()
-        return self._tail.decode(errors="replace").strip()
-
-    def _pump(self) -> None:
-        decoders = {file: codecs.getincrementaldecoder("utf-8")("replace") for file in (self._out, self._err)}
-        poll = select.poll()
-        for file in (*decoders, self._woken):
-            poll.register(file, select.POLLIN)
-        ready: list[int] = []
-        while self._woken not in ready:
-            ready = [file for file, _ in poll.poll()]
-            for file in decoders.keys() & ready:
-                data = os.read(file, _PIPE)
-                self._tail = (self._tail + data)[-LOG_TAIL:]
-                _tell(sys.stdout if file == self._out else sys.stderr, decoders[file].decode(data))
+    return take
 
 
-def _tell(stream: TextIO | None, text: str) -> None:
-    if stream is not None:
-        with suppress(OSError, ValueError):  # closed; the process must not wait for a reader all the same
-            stream.write(text)
+def _takers(tail: Tail, output: Output | None) -> list[Take]:
+    """Who gets what a process prints and, where it is captured, logs."""
+    if output is None:
+        return [_teller(tail, "stdout"), _teller(tail, "stderr")]
+    return [each_of(tail.take, output.stdout.write), each_of(tail.take, output.stderr.write), output.log.write]
 
 
 def _last_lines(log: str) -> str:

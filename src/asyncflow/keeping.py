@@ -85,7 +85,7 @@ class Keeping:
     def ends(self, reason: str, grace: float) -> None:
         """The session ends for `reason`, in `grace` seconds at the latest; the journal says so now and at its end."""
         self._reason = reason
-        self.events.tell(SessionEnding(reason=reason, grace=grace))
+        self.events.tell(SessionEnding(grace=grace))
 
     def before(
         self, node: Node, code: FunctionIdentity | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -96,8 +96,7 @@ class Keeping:
         """
         if self._is_dry:
             return None
-        options = node.options
-        asks = self.run is None and (options.checkpoint or options.workdir or options.capture_stdio)
+        asks = self.run is None and _asks(node)
         files: list[InputFile] = []
         if self.is_wanted and code is not None:
             node.code, node.known_by = code.known(), code
@@ -113,7 +112,7 @@ class Keeping:
         kwargs: dict[str, Any],
         files: list[InputFile],
     ) -> Arguments:
-        if self.run is None and node.options.checkpoint | node.options.workdir | node.options.capture_stdio:
+        if self.run is None and _asks(node):
             await self._begin_once()
         if self.is_wanted and code is not None and node.code is None:
             node.code = await asyncio.to_thread(_parts, code)
@@ -160,7 +159,7 @@ class Keeping:
             assert self._store is not None
             key, parts = node.identity
             facts = {"name": node.name, "parts": parts, "session": self.run.session}
-            if node.options.capture_stdio:
+            if node.recipe.is_file:
                 facts["captures"] = True
             node.ticket = Ticket(self._store.url, self.run.token, key, facts)
             if self.events.is_heard:
@@ -213,6 +212,11 @@ class Keeping:
     def has(self, node: Node) -> bool:
         """Whether an earlier session has kept the result of `node`, as far as the list tells."""
         return node.ticket is not None and node.ticket.key in self._kept
+
+
+def _asks(node: Node) -> bool:
+    """Whether something of `node` goes to the run directory."""
+    return bool(node.options.checkpoint or node.options.workdir or node.options.capture_stdio)
 
 
 def _is_ref(value: Any) -> bool:

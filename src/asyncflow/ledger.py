@@ -8,6 +8,7 @@ from asyncflow.accounts import Accounts
 from asyncflow.events import Events
 from asyncflow.failures import told
 from asyncflow.node import Node
+from asyncflow.sketch import Picture, Sketch
 from asyncflow.states import TaskState
 from asyncflow.waiting import Waiters
 
@@ -26,6 +27,8 @@ class Ledger:
         Where calls that begin and end are told.
     accounts : Accounts
         Of what they took.
+    sketch : Sketch
+        What has been called, and how it ended, in numbers.
     stem : str
         What the keys of all calls have in common.
     """
@@ -33,6 +36,7 @@ class Ledger:
     def __init__(self, events: Events) -> None:
         self.events = events
         self.accounts = Accounts(events, self.is_open)
+        self.sketch = Sketch()
         # Not the engine's id: users choose that, and on a scheduler that two engines share equal keys are one task.
         self.stem = uuid.uuid4().hex[:10]
         self._numbers = itertools.count(1)
@@ -60,8 +64,11 @@ class Ledger:
     def close(self, node: Node, state: TaskState) -> None:
         """`node` has come to its final `state`."""
         self._unfinished.pop(node.key, None)
+        self.sketch.ended(node, state)
         if self.events.is_heard:
             self.accounts.close(node, state)
+        else:
+            self.accounts.forget(node.key)
         node.finish(state)
         if not self._unfinished:
             self._waiters.wake()
@@ -69,6 +76,10 @@ class Ledger:
     def unfinished(self) -> list[Node]:
         """Calls that have not come to an end, in the order they were made."""
         return list(self._unfinished.values())
+
+    def picture(self) -> Picture:
+        """What has been called so far, and where it stands; from any thread."""
+        return self.sketch.picture(self.unfinished())
 
     def is_open(self, key: str) -> bool:
         """Whether the call with that key is unfinished."""
@@ -85,6 +96,8 @@ class Ledger:
 
     def failed(self, node: Node, error: BaseException) -> None:
         """`node` failed; unless somebody awaits it or a dependent, its cause is worth a line at shutdown."""
+        if node.cause == node.key:
+            self.sketch.failed(node, error)
         if node.awaited:
             self.seen(node)
         elif node.cause != node.key:

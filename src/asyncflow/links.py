@@ -11,6 +11,7 @@ from asyncflow.futures import TaskFuture, is_here
 from asyncflow.held import Held
 from asyncflow.node import Node, Owner
 from asyncflow.recipe import Kind
+from asyncflow.sketch import Sketch
 from asyncflow.states import TaskState
 from asyncflow.waiting import Background
 
@@ -26,12 +27,15 @@ class Links:
         Ends calls whose dependencies have.
     ready : callable
         Given each call when all it depends on is on its own backend, or here as a value.
+    sketch : Sketch
+        Told of the edges.
     """
 
-    def __init__(self, owner: Owner, endings: Endings, ready: Callable[[Node], None]) -> None:
+    def __init__(self, owner: Owner, endings: Endings, ready: Callable[[Node], None], sketch: Sketch) -> None:
         self._owner = owner
         self._endings = endings
         self._ready = ready
+        self._sketch = sketch
         self._background = Background()
 
     def make(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -72,6 +76,8 @@ class Links:
 
     def _link(self, node: Node, found: list[Any]) -> None:
         """Make edges of what is on the same backend; hold the call while it waits for anything else."""
+        ours = [each.node for each in found if isinstance(each, TaskFuture) and each.node.owner is self._owner]
+        self._sketch.linked(node, ours)
         held = Held(node, self._ready, self._endings.fail_for)
         for index, awaitable in enumerate(found):
             if isinstance(awaitable, TaskFuture) and awaitable.node.owner is self._owner:

@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from asyncflow.errors import CheckpointError
@@ -24,10 +24,11 @@ class Outcome(NamedTuple):
     Attributes
     ----------
     state : TaskState
-        RUNNING, DONE, FAILED or CANCELLED; PENDING where an attempt came to nothing and another follows.
+        RUNNING, DONE, FAILED or CANCELLED; PENDING where an attempt came to nothing and another follows, or where it
+        waits on its backend.
     value : object
         The value, where `has_value`; a DONE without one means that it can be fetched. Of a PENDING the facts for the
-        event `TaskRetried`.
+        event `TaskRetried`, or how it is `Queued`.
     error : BaseException or None
         What the call failed with.
     origin : str
@@ -79,6 +80,7 @@ class Node:
         "backend",
         "begun",
         "block",
+        "carrier",
         "cause",
         "code",
         "dependents",
@@ -152,6 +154,7 @@ class Node:
         self.lost_before = 0  #: how often it was sent again after its worker was lost
         self.begun = 0.0  #: when its body last began, as far as that was told
         self.measure: Measure | None = None  #: what its last attempt took
+        self.carrier: Mapping[str, str] | None = None  #: where spans of its body belong, where anybody traces
         self.remote: Any = None  #: the backend's handle; letting go of it releases the value
         self.value: Any = None  #: the value, where the backend keeps values in this process
         self.alias: TaskFuture | None = None  #: the future that a block returned

@@ -17,6 +17,7 @@ from asyncflow.backends.noop import NoopExecutionBackend
 from asyncflow.config import Settings, environment_config, load_settings
 from asyncflow.errors import BackendNameError
 from asyncflow.keeping import Keeping
+from asyncflow.logs import configure_from
 from asyncflow.options import TaskOptions
 from asyncflow.runs import Run, driven_here
 
@@ -29,7 +30,7 @@ class RunWish:
 
     Parameters
     ----------
-    uid, work_dir, resume, checkpoint, results
+    uid, work_dir, resume, checkpoint, capture_stdio, results
         As `WorkflowEngine.create` takes them.
     environ : mapping
         Where ``ASYNCFLOW_WORK_DIR``, ``…_RUN_ID``, ``…_RESUME`` and ``…_RESULTS`` are looked for.
@@ -38,6 +39,8 @@ class RunWish:
     ----------
     is_asked : bool
         Whether the run is begun with the engine; otherwise something else may ask for it.
+    defaults : dict of str to Any
+        Options of all tasks, behind those of the configuration.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class RunWish:
         resume: str | None,
         *,
         checkpoint: bool,
+        capture_stdio: bool,
         results: str | None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
@@ -55,8 +59,10 @@ class RunWish:
         self.is_resumed = bool(resume or resumed)
         self.is_given = not (resume or uid) and bool(resumed or named)
         self.name = resume or uid or resumed or named or f"asyncflow-{uuid.uuid4().hex[:12]}"
-        self.is_asked = bool(work_dir or self.is_resumed or named or checkpoint)
-        self.checkpoint = checkpoint
+        self.is_asked = bool(work_dir or self.is_resumed or named or checkpoint or capture_stdio)
+        self.defaults: dict[str, Any] = {"checkpoint": True} if checkpoint else {}
+        if capture_stdio:
+            self.defaults["capture_stdio"] = "beside"  # a switch for all does not change what their calls return
         self.results = results or environ.get("ASYNCFLOW_RESULTS") or None
 
     def settle(self) -> None:
@@ -153,9 +159,10 @@ class Opening(Generic[E]):
         return self._make(opened)
 
     def _prepare(self, config: Config | None) -> Opened:
+        configure_from(os.environ)
         settings, wish = load_settings(config), self._wish
         backends = self._backends(settings)
-        defaults = {"checkpoint": True, **settings.defaults} if wish.checkpoint else settings.defaults
+        defaults = {**wish.defaults, **settings.defaults}
         wish.settle()
         keeping = Keeping(partial(wish.begin, settings.as_data()), is_dry=self._dry_run)
         keeping.is_wanted = bool(defaults.get("checkpoint"))

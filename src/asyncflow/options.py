@@ -102,12 +102,16 @@ class TaskOptions(BaseModel):
     workdir: bool = False
     """Commands only: each attempt runs in a new directory of its own below ``tasks/`` of the run directory."""
 
-    capture_stdio: bool = False
-    """Commands only: resolve to the path of a file with the standard output; standard error lies beside it."""
+    capture_stdio: bool | Literal["beside"] = False
+    """Whether what it prints and logs goes to files below ``tasks/`` of the run directory; a command then resolves to
+    the path of that with its standard output, unless it is ``"beside"``, which leaves alone what calls return."""
+
+    capture_limit: Annotated[Size, Field(gt=0)] = 10_000_000
+    """How much is captured of each stream of an attempt (``100MB``); a file that a command resolves to is never cut."""
 
 
 #: Options that only mean something for commands: a function shares its worker's process.
-COMMAND_ONLY = frozenset({"shell", "env", "cwd", "workdir", "capture_stdio"})
+COMMAND_ONLY = frozenset({"shell", "env", "cwd", "workdir"})
 
 #: What a block may ask for: it runs on the driver, once.
 BLOCK_ONLY = frozenset({"name", "after", "workflow_id"})

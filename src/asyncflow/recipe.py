@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 from asyncflow.options import RetryOn, TaskOptions
@@ -36,13 +38,15 @@ class Recipe:
     shell: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
-    capture: str | None = None
+    captures: bool = False  #: what it writes goes to files below `root`
+    capture_limit: int = 0  #: bytes of each of them
+    is_file: bool = False  #: a command resolves to the path of the file with its standard output
     workdir: bool = False
     root: str = ""  #: below which captured output and working directories go
 
     @classmethod
-    def of(cls, function: Callable[..., Any], kind: Kind, name: str, options: TaskOptions, capture: str) -> "Recipe":
-        """The recipe of a decorated `function` with these `options`; `capture` is where captured output would go."""
+    def of(cls, function: Callable[..., Any], kind: Kind, name: str, options: TaskOptions, root: str) -> "Recipe":
+        """The recipe of a decorated `function` with these `options`; below `root` captured output would go."""
         return cls(
             function=function,
             kind=kind,
@@ -59,10 +63,17 @@ class Recipe:
             shell=options.shell,
             env=dict(options.env),
             cwd=options.cwd,
-            capture=capture if options.capture_stdio else None,
+            captures=bool(options.capture_stdio),
+            capture_limit=options.capture_limit,
+            is_file=kind is Kind.COMMAND and options.capture_stdio is True,
             workdir=options.workdir,
-            root=capture,
+            root=root,
         )
+
+    @cached_property
+    def run(self) -> str:
+        """The name of the run that its calls are of; empty where they are of none."""
+        return PurePath(self.root).parent.name if self.root else ""
 
     def with_options(self, options: TaskOptions) -> "Recipe":
         """The same function, asked for with other `options`."""

@@ -35,7 +35,7 @@ class Task:
         function: Callable[..., Any],
         kind: Kind,
         options: TaskOptions,
-        capture: str,
+        root: str,
         engine: object,
     ) -> None:
         if not callable(function):
@@ -48,8 +48,8 @@ class Task:
         self._function = function
         self._kind = kind
         self._options = options
-        self._capture = capture
-        self._recipe = Recipe.of(function, kind, self.name, options, capture)
+        self._root = root
+        self._recipe = Recipe.of(function, kind, self.name, options, root)
         self._pickle = FunctionPickle(function, lambda: self._recipe)
         self._code = FunctionIdentity(function, options.version, self.name)
         dispatch.keeping.is_wanted |= options.checkpoint
@@ -69,7 +69,7 @@ class Task:
             For a misspelt option or an impossible value.
         """
         merged = parse_options(given, self._kind, self._options)
-        return type(self)(self._dispatch, self._function, self._kind, merged, self._capture, self._engine)
+        return type(self)(self._dispatch, self._function, self._kind, merged, self._root, self._engine)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Register a call; futures among the arguments are dependencies and arrive as their values.

@@ -12,6 +12,11 @@ from asyncflow.errors import FileError
 _LONGEST = 200
 
 
+def directory_name(key: str) -> str:
+    """What a directory of the call with `key` is called; the end of it tells calls apart."""
+    return re.sub(r"[^\w.+=@-]", "_", key)[-_LONGEST:].lstrip(".")
+
+
 def make_workdir(root: str, key: str) -> str:
     """A new directory ``key-1``, or the next number that is free, below `root`; only its owner may look into it.
 
@@ -23,7 +28,7 @@ def make_workdir(root: str, key: str) -> str:
     FileError
         When it cannot be made.
     """
-    stem = Path(root, re.sub(r"[^\w.+=@-]", "_", key).lstrip(".")[:_LONGEST])
+    stem = Path(root, directory_name(key))
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from asyncflow.accounts import Account
 from asyncflow.events import Event
@@ -17,6 +17,13 @@ Tell = Callable[[Event], object]
 
 #: Takes the key of a call that is done, and what it took; from any thread.
 TakeAccount = Callable[[str, Account], object]
+
+
+class Workforce(NamedTuple):
+    """How many workers there are, and how many bodies they run at once."""
+
+    workers: int
+    slots: int
 
 
 class ExecutionBackend(ABC):
@@ -128,6 +135,11 @@ class ExecutionBackend(ABC):
     def handle(self, node: Node) -> Any:
         """The Dask future of `node`; None outside Dask."""
         del node
+        return None
+
+    @property
+    def workforce(self) -> Workforce | None:
+        """How many workers there are, as far as is known without asking; None where that means nothing."""
         return None
 
     def refusal(self, options: TaskOptions) -> str | None:

@@ -14,6 +14,7 @@ from asyncflow.arguments import fill
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.ready import ReadyQueue, Work
 from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.carrier import within
 from asyncflow.errors import WorkerLostError, with_cause
 from asyncflow.failures import carried
 from asyncflow.keep import Ticket
@@ -184,7 +185,18 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             try:
                 args, kwargs = work.arguments
                 args, kwargs = fill(args, kwargs, [each.value for each in work.inputs])
-                value = attempt(recipe, node.key, args, kwargs, self._site, work.stop, work.failed_before, work.ticket)
+                value = within(
+                    node.carrier,
+                    attempt,
+                    recipe,
+                    node.key,
+                    args,
+                    kwargs,
+                    self._site,
+                    work.stop,
+                    work.failed_before,
+                    work.ticket,
+                )
             except RetryLater as later:
                 self._retry(work, later)
             except BaseException as error:
@@ -208,8 +220,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         recipe, arguments = work.arguments
         values = [each.value for each in work.inputs]
         assert self._executor is not None
+        run = _run_in_process if node.carrier is None else partial(within, node.carrier, _run_in_process)
         future = self._executor.submit(
-            _run_in_process,
+            run,
             recipe,
             arguments,
             values,

@@ -1,12 +1,11 @@
 """Running a script in this process as ``python SCRIPT`` does, ended in order by signals."""
 
-import logging
 import os
 import runpy
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -17,19 +16,16 @@ from asyncflow.cli._termination import STATUS, Termination
 from asyncflow.errors import ConfigError, RunDirectoryError
 
 
-def configure_logging(level: str) -> None:
-    """Show what the ``asyncflow`` logger says on standard error, from `level` up."""
-    logger = logging.getLogger("asyncflow")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    # A script that configures logging itself gets the records there, and not twice.
-    handler.addFilter(lambda _: not logging.getLogger().handlers)
-    logger.addHandler(handler)
-    logger.setLevel(level.upper())
-
-
-def run(script: str, args: list[str], environ: Mapping[str, str | None], termination: Termination) -> None:
+def run(
+    script: str,
+    args: list[str],
+    environ: Mapping[str, str | None],
+    termination: Termination,
+    display: AbstractContextManager[object],
+) -> None:
     """Run `script` as ``__main__`` with `args`; meanwhile the environment has `environ`, and lacks what is None there.
+
+    What `display` shows has gone before anything is told of how the script ended.
 
     Raises
     ------
@@ -40,7 +36,8 @@ def run(script: str, args: list[str], environ: Mapping[str, str | None], termina
     """
     with termination, _as_main(script, args), _environment(environ):
         try:
-            runpy.run_path(script, run_name="__main__")
+            with display:
+                _execute(script, args)
         except KeyboardInterrupt:
             click.echo("asyncflow: terminated" if termination.received else "asyncflow: interrupted", err=True)
             raise SystemExit(STATUS if termination.received else 128 + signal.SIGINT) from None
@@ -52,6 +49,20 @@ def run(script: str, args: list[str], environ: Mapping[str, str | None], termina
             shown = error.with_traceback(_from_script(error.__traceback__))
             sys.excepthook(type(shown), shown, shown.__traceback__)
             raise SystemExit(1) from None
+
+
+def _execute(script: str, args: list[str]) -> None:
+    if is_pipeline(script):
+        from asyncflow.cli import _pipelines
+
+        _pipelines.run(script, args)
+    else:
+        runpy.run_path(script, run_name="__main__")
+
+
+def is_pipeline(script: str) -> bool:
+    """Whether it is a pipeline file, by its name, and not a program."""
+    return Path(script).suffix in {".yaml", ".yml"}
 
 
 @contextmanager

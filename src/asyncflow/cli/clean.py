@@ -34,9 +34,9 @@ def command(
 
     The exit status is 1 if a queue did not answer or something could not be cleaned, 2 for a faulty configuration.
     """
-    from asyncflow.cli import _script
+    from asyncflow import logs
 
-    _script.configure_logging("warning")
+    logs.configure("warning", shows_run=False)
     shared = [*(_shared(file) for file in files), *directories] or [SHARED]
     if not asyncio.run(_clean(shared, names, dry_run=dry_run, yes=yes)):
         raise SystemExit(1)

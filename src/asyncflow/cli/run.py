@@ -7,26 +7,19 @@ import click
 
 from asyncflow.cli import _runs
 from asyncflow.cli._either_side import EitherSide
-
-_LEVELS = ["debug", "info", "warning", "error", "critical"]
+from asyncflow.cli._telling import Telling, telling_options
 
 
 @click.command(
     "run",
     cls=EitherSide,
     context_settings={"allow_interspersed_args": False},
-    short_help="Run a script with a configuration.",
+    short_help="Run a script, or a pipeline, with a configuration.",
 )
 @click.option("--config", "-c", type=click.Path(), metavar="FILE", help="The configuration its engine uses.")
 @_runs.run_options
 @_runs.ending_options
-@click.option(
-    "--log-level",
-    type=click.Choice(_LEVELS, case_sensitive=False),
-    default="info",
-    show_default=True,
-    help="How much asyncflow tells on standard error.",
-)
+@telling_options
 @click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -34,12 +27,13 @@ def command(
     args: tuple[str, ...],
     *,
     config: str | None,
-    log_level: str,
     grace: str | None,
     requeue: bool,
-    **naming: Any,
+    **others: Any,
 ) -> None:
     """Run SCRIPT with ARGS, as python would, so that its WorkflowEngine.create() finds the configuration FILE.
+
+    SCRIPT may be a pipeline as well, a YAML file; see asyncflow run PIPELINE.yaml --help for its ARGS.
 
     After SCRIPT only the options below, spelt out, belong to asyncflow; everything else, -c and --help included,
     goes to the script. After a -- all of it does.
@@ -47,9 +41,13 @@ def command(
     \b
         asyncflow run script.py input.dat --steps 5 --config configs/local.yaml
         asyncflow run -c configs/local.yaml script.py -- --config the-scripts-own.ini
+        asyncflow run pipeline.yaml --set samples=1000 --config configs/slurm.yaml
 
     The engine has a run directory. Results of tasks with checkpoint=True are kept there, and not computed again when
     the run is resumed. How to do so is said at the end.
+
+    While it runs, progress is shown on standard error: bars on a terminal, elsewhere a line every 30 s; at the end a
+    table.
 
     The exit status is the script's own: 2 for a faulty configuration or a run that cannot be had, 130 after SIGINT
     (Ctrl-C), 143 after SIGTERM.
@@ -62,17 +60,19 @@ def command(
     """
     from asyncflow.cli import _configs, _requeue, _script, _termination
 
-    _script.configure_logging(log_level)
+    telling = Telling.taken_from(others)
     if config is not None:
         _configs.read(config)  # a faulty one is refused before the script begins
         config = str(Path(config).expanduser().absolute())  # the script may change its directory
-    chosen = _runs.choose(script, _runs.Naming.taken_from(naming))
-    environ = chosen.environ() if config is None else {**chosen.environ(), "ASYNCFLOW_CONFIG": config}
+    chosen = _runs.choose(script, _runs.Naming.taken_from(others))
+    telling.configure(chosen.name)
+    environ = {**chosen.environ(), **telling.environ(), **({} if config is None else {"ASYNCFLOW_CONFIG": config})}
     termination = _termination.Termination(_termination.grace_of(grace))
     job = _requeue.Requeue.prepare(chosen) if requeue else None
     try:
-        _script.run(script, list(args), environ, termination)
+        _script.run(script, list(args), environ, termination, telling.shown())
     finally:
-        chosen.tell(script, args, config)
+        if not telling.is_quiet:
+            chosen.tell(script, args, config)
         if job is not None and termination.has_ended_it:
             job.submit(chosen)

@@ -14,6 +14,7 @@ from distributed import Scheduler, Worker
 
 from asyncflow.clusters._shape import Shape
 from asyncflow.errors import StartError
+from asyncflow.outlets import outlet_of
 from asyncflow.queues.dashboards import LOCAL
 from asyncflow.queues.scheduler import start_scheduler
 from asyncflow.queues.target import Cluster, Target
@@ -81,6 +82,8 @@ class Programs(Cluster):
             "-m",
             "asyncflow.clusters._worker",
             stdin=subprocess.PIPE,
+            stdout=outlet_of(sys.stdout),
+            stderr=outlet_of(sys.stderr),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_home(), os.environ.get("PYTHONPATH")]))},
             start_new_session=True,  # Ctrl-C is for the driver, which then ends the workers in order
         )

@@ -17,11 +17,13 @@ from asyncflow.clusters._embedded import scheduler_has
 from asyncflow.clusters._queued import listen, target_of
 from asyncflow.clusters._systems import systems
 from asyncflow.errors import PoolError, StartError
+from asyncflow.events import PoolStopped
 from asyncflow.queues.demand import runnable
 from asyncflow.queues.janitor import Janitor, conclude
 from asyncflow.queues.lastwords import MANY
 from asyncflow.queues.losses import Losses, fail
 from asyncflow.queues.paths import expanded
+from asyncflow.queues.pools import declared
 from asyncflow.queues.records import LauncherRecord
 from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.target import Cluster
@@ -81,6 +83,7 @@ class LaunchedCluster(Cluster):
 
     async def _start(self) -> None:
         config, plan = self._config, self._plan
+        self.events.tell(declared(plan.pool))
         self._run = run = RunDirectory.make(config.shared_temp_directory, "allocation")
         self._janitor = Janitor(None, run)
         security, tls = secure("allocation", run, is_wanted=config.security == "tls")
@@ -143,6 +146,7 @@ class LaunchedCluster(Cluster):
         text = await asyncio.to_thread(self._said, status)
         logger.error("no worker is left to start again: %s", text)
         error = PoolError(f"the workers have ended: {text}", self._plan.pool.name, log=text)
+        self.events.tell(PoolStopped(pool=self._plan.pool.name, error=str(error)))
         plugin = NobodyLeft(scheduler, error)
         scheduler.add_plugin(plugin, name=plugin.name)
         plugin.look()

@@ -5,10 +5,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from asyncflow.errors import StartError
-from asyncflow.queues.dashboards import tunnel
+from asyncflow.queues.dashboards import link_to, tunnel
 from asyncflow.queues.janitor import Janitor, conclude
 from asyncflow.queues.poolkeys import QueueSettings, SchedulerOptions
-from asyncflow.queues.pools import Pool
+from asyncflow.queues.pools import Pool, declared
 from asyncflow.queues.queue import Queue
 from asyncflow.queues.run import RunDirectory
 from asyncflow.queues.system import QueueSystem
@@ -49,6 +49,8 @@ class QueuedCluster(Cluster):
         from asyncflow.queues.tls import secure
 
         config = self._config
+        for plan in self._plans:
+            self.events.tell(declared(plan.pool, plan.keys.limits.min, plan.keys.limits.max))
         self._run = run = RunDirectory.make(config.shared_temp_directory, self._kind)
         security, tls = secure(self._kind, run, is_wanted=config.security == "tls")
         self._scheduler = await listen(config.scheduler_options, self._interface, security)
@@ -58,7 +60,7 @@ class QueuedCluster(Cluster):
         queue = Queue(self._system, run.name, self._janitor, config.poll_interval, config.submit_interval)
         site = Site(run.name, address, str(run.logs), tls)
         logger.info("run %s: the scheduler listens on %s", run.name, address)
-        self._scaler = Scaler(self._scheduler, self._system, queue, self._plans, site, run)
+        self._scaler = Scaler(self._scheduler, self._system, queue, self._plans, site, run, self.events)
         await self._scaler.start(config.start_timeout)
 
     async def close(self) -> None:
@@ -112,8 +114,9 @@ def target_of(scheduler: Any, options: SchedulerOptions, security: Any) -> Targe
     has_dashboard = options.dashboard_address is not None
     link = None
     if has_dashboard and str(options.dashboard_address).startswith("127.0.0.1:"):
-        link = f"http://127.0.0.1:{scheduler.http_server.port}/status"
-        logger.info("for the dashboard on your own machine: %s", tunnel(link))
+        port = scheduler.http_server.port
+        link = link_to("127.0.0.1", port)
+        logger.info("for the dashboard on your own machine: %s", tunnel(port))
     return Target(scheduler.address, security, is_ours=True, has_dashboard=has_dashboard, dashboard_link=link)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from asyncflow.clusters._shape import Shape, shape_of
 from asyncflow.options import Duration
 from asyncflow.queues.dashboards import DashboardAddress
-from asyncflow.queues.pools import Pool
+from asyncflow.queues.pools import Pool, declared
 from asyncflow.queues.settings import ClusterSettings
 from asyncflow.queues.target import Cluster
 from asyncflow.units import size
@@ -102,5 +102,7 @@ async def open_cluster(config: Config) -> Cluster:
 
     shape = _shape(config)
     cluster = Programs(config, shape) if config.processes else InProcess(config, shape)
+    for pool in pools(config):
+        cluster.events.tell(declared(pool))
     await cluster.start()
     return cluster

@@ -3,15 +3,18 @@
 # Events of calls are made only where somebody listens; those of the engine, its pools and jobs always, as they are few.
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
-from asyncflow.events.kinds import Event
+from asyncflow.events.kinds import Event, TaskCreated
 from asyncflow.events.standing import STANDING, Standing
 
 logger = logging.getLogger("asyncflow")
 
 #: Must return at once; called where the event is made known: on the loop of the call, or on a thread of a backend.
 Listener = Callable[[Event], object]
+
+CarrierOf = Callable[[TaskCreated, Sequence[Mapping[str, str]]], Mapping[str, str] | None]
 
 
 class Events:
@@ -23,24 +26,31 @@ class Events:
         Whether there is any.
     standing : Standing
         What is the case.
+    carrier_of : callable or None
+        Where spans of a call belong, asked at the call, where anybody traces: from the event that tells of it, and the
+        carriers of what it depends on.
     """
 
-    __slots__ = ("_listeners", "_troubled", "_when_heard", "is_heard", "standing")
+    __slots__ = ("_listeners", "_lock", "_troubled", "_when_heard", "carrier_of", "is_heard", "standing")
 
     def __init__(self) -> None:
         self.is_heard = False
         self.standing = Standing()
+        self.carrier_of: CarrierOf | None = None
+        self._lock = threading.Lock()
         self._when_heard: list[Callable[[], object]] = []
         self._listeners: tuple[Listener, ...] = ()
         self._troubled: set[Listener] = set()
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` what is the case, and of everything from now on."""
-        for event in self.standing:
+        with self._lock:  # what becomes the case meanwhile is told once
+            standing = list(self.standing)
+            self._listeners = (*self._listeners, listener)
+            self.is_heard = True
+            callbacks, self._when_heard = self._when_heard, []
+        for event in standing:
             self._tell(listener, event)
-        self._listeners = (*self._listeners, listener)
-        self.is_heard = True
-        callbacks, self._when_heard = self._when_heard, []
         for callback in callbacks:
             callback()
 
@@ -54,15 +64,19 @@ class Events:
     def leave(self, listener: Listener) -> None:
         """Tell `listener` no more; nothing where nobody did."""
         # Equal, not the same: each look at a method makes another object.
-        self._listeners = tuple(each for each in self._listeners if each != listener)
-        self._troubled.discard(listener)
-        self.is_heard = bool(self._listeners)
+        with self._lock:
+            self._listeners = tuple(each for each in self._listeners if each != listener)
+            self._troubled.discard(listener)
+            self.is_heard = bool(self._listeners)
 
     def tell(self, event: Event) -> None:
         """It happened; from any thread. A listener that raises is told of in the log, once, and harms nobody."""
+        listeners = self._listeners
         if type(event) in STANDING:
-            self.standing.take(event)
-        for listener in self._listeners:
+            with self._lock:
+                self.standing.take(event)
+                listeners = self._listeners
+        for listener in listeners:
             self._tell(listener, event)
 
     def _tell(self, listener: Listener, event: Event) -> None:

@@ -1,7 +1,9 @@
 """Events of users' own."""
 
+import copy
 import keyword
 from dataclasses import field, make_dataclass
+from functools import partial
 from typing import Any
 
 from asyncflow.events.kinds import Event
@@ -45,7 +47,8 @@ def define_event(name: str, /, **fields: Any) -> type[Event]:
     listed: list[Any] = []
     for each, told in fields.items():
         kind, *default = told if isinstance(told, tuple) else (told,)
-        listed.append((each, kind, field(default=default[0])) if default else (each, kind))
+        # Of a list each event has one of its own.
+        listed.append((each, kind, field(default_factory=partial(copy.copy, *default))) if default else (each, kind))
     made: type[Event] = make_dataclass(
         last, listed, bases=(Event,), namespace={"kind": name, "event_type": name}, slots=True, kw_only=True
     )

@@ -55,7 +55,8 @@ def _class_of(event: Event) -> Any:
 
 @functools.cache
 def _facts_of(kind: Any) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind) if each.name not in {"time", "id", "name"})
+    known = {"time", "id", "name"} if issubclass(kind, TaskEvent) else {"time"}
+    return tuple(each.name for each in fields(kind) if each.name not in known)
 
 
 # The engine
@@ -71,11 +72,14 @@ class SessionStarted(Event):
         The engine's ``uid``.
     backends : tuple of str
         Their names; the first is the default.
+    max_in_flight : int
+        How many calls may be at the backends at once.
     """
 
     kind = "session"
     session_id: str
     backends: tuple[str, ...] = ()
+    max_in_flight: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +87,6 @@ class SessionEnding(Event):
     """Somebody ends it (SIGTERM): what runs gets `grace` seconds, nothing else begins."""
 
     kind = "terminated"
-    reason: str = ""
     grace: float = 0.0
 
 
@@ -206,6 +209,23 @@ class TaskQueued(TaskEvent):
     kind = "queued"
     state: str = ""
     worker: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskWaits(TaskEvent):
+    """It could run, but for `reason`; told once each time that it comes to wait for that.
+
+    Attributes
+    ----------
+    reason : str
+        ``walltime``: no job that runs lasts for as long as it is expected to take.
+    expected : float
+        Seconds that it is expected to take, as was said or as others of its name did.
+    """
+
+    kind = "waits"
+    reason: str
+    expected: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -339,6 +359,14 @@ class TaskLost(TaskEvent):
     error: str = ""
 
 
+@dataclass(slots=True, kw_only=True)
+class TaskResent(TaskEvent):
+    """What it depends on is sent again, and so is it, under another id, `again`."""
+
+    kind = "resent"
+    again: str
+
+
 # Workers and jobs
 
 
@@ -411,6 +439,8 @@ class PoolDeclared(Event):
         Of one worker.
     least, most : int or None
         How many jobs; None where its workers are no jobs.
+    longest : float or None
+        Seconds that a task may take at most, for its worker leaves then; None where workers stay.
     """
 
     kind = "pool"
@@ -420,6 +450,7 @@ class PoolDeclared(Event):
     resources: Mapping[str, float] = field(default_factory=dict)
     least: int | None = None
     most: int | None = None
+    longest: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -433,7 +464,7 @@ class PoolStopped(Event):
 
 @dataclass(slots=True, kw_only=True)
 class JobSubmitted(Event):
-    """A job was submitted; its workers are called `worker_name`, or that and a number."""
+    """A job was submitted, or put back into the queue; its workers are called `worker_name`, or that and a number."""
 
     kind = "job-submitted"
     job: str
@@ -452,7 +483,7 @@ class JobsPending(Event):
 
 @dataclass(slots=True, kw_only=True)
 class JobStarted(Event):
-    """A job runs, on `nodes`."""
+    """A job runs, on `nodes`; they are empty where its worker told of it, and the queueing system has not yet."""
 
     kind = "job-started"
     job: str
@@ -471,7 +502,9 @@ class JobEnded(Event):
     is_asked : bool
         Whether we asked for it.
     log : str
-        The path of its log.
+        The path of its log, if it left one.
+    nodes : str
+        Where it ran.
     """
 
     kind = "job-ended"
@@ -480,3 +513,4 @@ class JobEnded(Event):
     state: str = ""
     is_asked: bool = False
     log: str = ""
+    nodes: str = ""

@@ -42,6 +42,7 @@ class Standing:
                 self._drop("worker", event.worker)
             case JobSubmitted():
                 self._set(event, "job", event.job)
+                self._drop("job started", event.job)  # it was put back
             case JobStarted():
                 self._set(event, "job started", event.job)
             case JobEnded():

@@ -35,8 +35,15 @@ class Subscription:
         How many events came faster than the callback took them, and were not told.
     """
 
-    def __init__(self, events: Events, callback: Callback, wants: Callable[[Event], bool]) -> None:
+    def __init__(
+        self,
+        events: Events,
+        callback: Callback,
+        wants: Callable[[Event], bool],
+        closed: Callable[["Subscription"], object],
+    ) -> None:
         self.dropped = 0
+        self._closed = closed
         self._events = events
         self._callback = callback
         self._wants = wants
@@ -52,6 +59,7 @@ class Subscription:
         """Tell nothing any more; safe to call again."""
         self._events.leave(self._take)
         self._waiting.clear()
+        self._closed(self)
 
     async def drained(self) -> None:
         """Wait until all that has happened so far has been told; on the loop of the subscription."""
@@ -62,10 +70,12 @@ class Subscription:
                 self._deliver()
                 await asyncio.sleep(0)
 
-    @property
-    def is_here(self) -> bool:
-        """Whether it belongs to the loop that runs in this thread."""
-        return self._loop is asyncio.get_running_loop()
+    async def drained_there(self) -> None:
+        """The same from any loop."""
+        if self._loop is asyncio.get_running_loop():
+            await self.drained()
+        elif self._loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.drained(), self._loop))
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -143,7 +153,7 @@ class UserEvents:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: set[Subscription] = set()
 
     def subscribe(
         self, callback: Callback, *, kinds: Kinds | None = None, tasks: str | Iterable[str] | None = None
@@ -168,13 +178,14 @@ class UserEvents:
             Where no event loop runs.
         """
         try:
-            subscription = Subscription(self._events, callback, _filter(kinds, tasks))
+            asyncio.get_running_loop()
         except RuntimeError:
             raise NoEventLoopError(
                 "flow.events.subscribe() was called where no event loop runs, and callbacks belong to a loop; call it "
                 "inside `async def main(): ...`"
             ) from None
-        self._subscriptions.append(subscription)
+        subscription = Subscription(self._events, callback, _filter(kinds, tasks), self._subscriptions.discard)
+        self._subscriptions.add(subscription)
         return subscription
 
     def emit(self, event: Event) -> None:
@@ -186,11 +197,10 @@ class UserEvents:
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound on the whole
         """Tell what is left, as far as that takes no more than `timeout` seconds, and end."""
-        subscriptions, self._subscriptions = self._subscriptions, []
-        here = [each for each in subscriptions if each.is_here]
+        subscriptions = list(self._subscriptions)
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.gather(*(each.drained() for each in here))
+                await asyncio.gather(*(each.drained_there() for each in subscriptions))
         except TimeoutError:
             logger.warning("event callbacks did not end within %g s; what they were not told is dropped", timeout)
         for each in subscriptions:

@@ -68,9 +68,11 @@ class Scope:
 
     def files(self, trees: Mapping[str, Any]) -> dict[str, list[InputFile | OutputFile]]:
         """What the parts ``needs`` and ``makes`` of a task declare."""
-        needs = [self._input(path) for path in self.value(trees.get("needs") or [])]
-        makes = [OutputFile(path) for path in self.value(trees.get("makes") or [])]
-        return {name: files for name, files in (("needs", needs), ("makes", makes)) if files}
+        found: dict[str, list[InputFile | OutputFile]] = {
+            "needs": [self._input(path) for path in self.value(trees.get("needs") or [])],
+            "makes": [OutputFile(path) for path in self.value(trees.get("makes") or [])],
+        }
+        return {name: files for name, files in found.items() if files}
 
     def _input(self, path: str) -> InputFile:
         return InputFile(path if path.startswith(("/", "~")) else f"{self.directory}/{path}")

@@ -143,7 +143,7 @@ class Pipeline:
 
 
 def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
-    """The pipeline in the file at `path`, checked: what it refers to is there, functions are imported.
+    """The pipeline in the file at `path`, checked: what it refers to is there, functions are imported; blocks.
 
     Its directory is put behind ``sys.path``, as Python does for a script: functions beside it are found, on workers of
     engines that are opened afterwards too.

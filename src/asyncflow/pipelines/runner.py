@@ -48,6 +48,7 @@ class Runner:
         inner: Mapping[str, Callable[[Mapping[str, Any]], "Runner"]],
         prefix: str = "",
     ) -> None:
+        self.open_tasks: set[str] = set()  #: those of which it is not known how many calls they are
         self._flow = flow
         self._source = source
         self._early = early
@@ -140,8 +141,11 @@ class Runner:
         if isinstance(value, (Pick, asyncio.Future)):
             pick = value if isinstance(value, Pick) else Pick(value, (), "foreach")
             count = await self._helper(travel.count, "count")(pick)
+            if type(count) is not int:  # a dry run, in which nobody knows
+                count = 1
+                self.open_tasks.add(step.name)
             return [Pick(pick.value, (*pick.steps, index), pick.text) for index in range(count)]
-        return items_of(value, str(self._source.directory))
+        return await asyncio.to_thread(items_of, value, str(self._source.directory))  # a glob looks at disks
 
     async def _holds(self, condition: Any, scope: Scope) -> bool:
         value = scope.value(condition)

@@ -1,6 +1,7 @@
 """One run of a pipeline watched to its end: what failed, what was made."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,23 +64,34 @@ class Session:
         The tasks that are done; all by default.
     keep_going : bool
         Whether tasks that do not need one that failed go on.
+
+    Attributes
+    ----------
+    names : list of str
+        The tasks that are done, each behind those that it needs.
     """
 
     def __init__(
         self, flow: "WorkflowEngine", bound: Bound, names: Sequence[str] | None = None, *, keep_going: bool = False
     ) -> None:
         self._flow = flow
-        self._bound = bound
-        self._names = [step.name for step in bound.source.ordered() if names is None or step.name in names]
+        self.bound = bound
+        self.calls: Counter[str] = Counter()  #: by name, as far as they are made
+        self.names = [step.name for step in bound.source.ordered() if names is None or step.name in names]
         self._keep_going = keep_going
         self._finished = Finished()
         self._unfinished: set[int] = set()
         self._turned = asyncio.Event()  # something ended, perhaps the last
         self._runner = runner_of(flow, bound)
 
+    @property
+    def open_tasks(self) -> set[str]:
+        """Tasks of which a dry run cannot know how many calls they are."""
+        return self._runner.open_tasks
+
     async def run(self) -> Finished:
         """Make all calls and wait for them; cancelling it cancels them."""
-        self._runner.start(self._names, self._watch)
+        self._runner.start(self.names, self._watch)
         try:
             await self._until_over(asyncio.ensure_future(self._runner.made()))
         except BaseException:
@@ -117,13 +129,13 @@ class Session:
             except Exception as error:
                 self._finished.missing[name] = error
         if broken is not None and not self._finished.failures:
-            self._finished.failures.append(Failure(self._bound.source.name, "", broken))
+            self._finished.failures.append(Failure(self.bound.source.name, "", broken))
             self._finished.failed += 1
         self._runner.forget()
 
     def _wanted(self) -> Iterable[str]:
         """Outputs of which all tasks are among those that are done."""
-        return wanted_outputs(self._bound, self._names)
+        return wanted_outputs(self.bound, self.names)
 
     async def _value(self, name: str) -> Any:
         value = plain((await self._runner.outputs([name]))[name])
@@ -133,6 +145,7 @@ class Session:
 
     def _watch(self, future: "TaskFuture") -> None:
         node = future.node
+        self.calls[node.name] += 1
         self._unfinished.add(node.number)
 
         def look() -> None:

@@ -117,6 +117,13 @@ class Placement(SchedulerPlugin):  # type: ignore[misc]
             return []
         return [task for task in (*self._scheduler.unrunnable, *self._scheduler.queued) if self.expected(task)]
 
+    def held(self) -> dict[str, float]:
+        """The tasks, by key, that a worker which is there could run if it lasted, and what each is expected to take."""
+        if not self._most():
+            return {}
+        bound = [task for task in self._scheduler.unrunnable if self.is_bound(task)]
+        return {str(task.key): self.expected(task) for task in bound if self._scheduler.able(task)}
+
     def freed(self) -> "list[TaskState]":
         """Tasks that waited for a worker that lasts, and have one now that less is expected of their name."""
         if self._changes == self.durations.changes:
@@ -146,6 +153,11 @@ class PlacingScheduler(Scheduler):  # type: ignore[misc]
     """
 
     placement: Placement | None = None
+
+    def able(self, ts: "TaskState") -> bool:
+        """Whether a worker that runs has what `ts` asks for, however long it lasts."""
+        valid = super().valid_workers(ts)
+        return bool(self.running if valid is None else valid)
 
     def is_rootish(self, ts: "TaskState") -> bool:
         """Called by Dask; those that are go to any worker that has room."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from asyncflow.events import PoolDeclared
 from asyncflow.options import TaskOptions
 from asyncflow.suggest import did_you_mean, hint
 from asyncflow.units import clock, show_size
@@ -63,6 +64,19 @@ class Pool:
                 f"leaves {clock(math.floor(self.longest), days=False)} for a task; raise walltime: of the pool"
             )
         return None
+
+
+def declared(pool: Pool, least: int | None = None, most: int | None = None) -> PoolDeclared:
+    """The event that tells of `pool`, which has so many jobs; None where its workers are no jobs."""
+    return PoolDeclared(
+        pool=pool.name,
+        cores=pool.cores,
+        memory=pool.memory or 0,
+        resources=dict(pool.resources),
+        least=least,
+        most=most,
+        longest=pool.longest,
+    )
 
 
 def pool_resource(pool: str) -> str:

@@ -95,15 +95,25 @@ class RunDirectory:
 
     def tail(self, job_id: str, log_directory: str | None = None, lines: int = TAIL) -> str:
         """The last `lines` that job `job_id` wrote, standard error first where there is some; empty where none."""
-        # name-12.err of Slurm and LSF, 12.server.ER and name.e12 of PBS; not the digits of a run's or a worker's name.
-        number = re.compile(rf"(?:(?<![0-9A-Za-z])|(?<=\.[eo])){re.escape(job_id)}(?:\.\D.*)?$")
-        directory = self.logs if log_directory is None else Path(log_directory).expanduser()
         with suppress(OSError):
-            found = [path for path in sorted(directory.iterdir()) if number.search(path.name)]
-            for path in sorted(found, key=lambda path: not path.suffix.lower().startswith(".e")):
+            for path in self._logs_of(job_id, log_directory):
                 if written := _end_of(path).decode(errors="replace").rstrip().splitlines():
                     return "\n".join(written[-lines:])
         return ""
+
+    def log_of(self, job_id: str, log_directory: str | None = None) -> Path | None:
+        """The file that `tail` reads; None where the job has written nothing."""
+        with suppress(OSError):
+            return next((path for path in self._logs_of(job_id, log_directory) if path.stat().st_size), None)
+        return None
+
+    def _logs_of(self, job_id: str, log_directory: str | None) -> list[Path]:
+        """Its files, standard error first."""
+        # name-12.err of Slurm and LSF, 12.server.ER and name.e12 of PBS; not the digits of a run's or a worker's name.
+        number = re.compile(rf"(?:(?<![0-9A-Za-z])|(?<=\.[eo])){re.escape(job_id)}(?:\.\D.*)?$")
+        directory = self.logs if log_directory is None else Path(log_directory).expanduser()
+        found = [path for path in sorted(directory.iterdir()) if number.search(path.name)]
+        return sorted(found, key=lambda path: not path.suffix.lower().startswith(".e"))
 
     def remove(self, *, keep_logs: bool = False) -> None:
         """Delete it, but for the logs where somebody will want to read them."""

@@ -10,6 +10,8 @@ from typing import Any
 from distributed import Scheduler, SchedulerPlugin
 
 from asyncflow.errors import PoolError, StartError, SubmitError
+from asyncflow.events import Events
+from asyncflow.queues.bulletin import Bulletin
 from asyncflow.queues.demand import demand, doomed, long_work
 from asyncflow.queues.departures import Departures
 from asyncflow.queues.facts import Pressure
@@ -59,6 +61,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         What the jobs share.
     run : RunDirectory
         Where their logs are.
+    events : Events
+        Who is told what becomes of them.
     """
 
     name = "asyncflow-scaler"
@@ -71,6 +75,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         plans: Sequence[PoolPlan],
         site: Site,
         run: RunDirectory,
+        events: Events,
     ) -> None:
         self._scheduler = scheduler
         self._queue = queue
@@ -81,6 +86,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         self._processes = {name: plan.keys.processes for name, plan in self._plans.items()}
         self._roster = Roster(self._plans)
         self._teller = Teller(self._plans, self._roster, run)
+        self._bulletin = Bulletin(events, self._roster, self._teller.log_of)
         self._losses: Losses = scheduler.plugins[Losses.name]
         self._system = system
         self._wake = asyncio.Event()
@@ -132,7 +138,10 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         await self._departures.close()
         await self._recalls.close()
         self._start.close()
-        return await self._queue.cancel_all()
+        are_cancelled = await self._queue.cancel_all()
+        if are_cancelled:
+            self._bulletin.all_cancelled()
+        return are_cancelled
 
     # What the scheduler tells
 
@@ -144,6 +153,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             return
         if job.joined == now:
             self._pressures[job.pool].queue_wait = now - job.submitted
+            self._bulletin.look()
         self._placement.note_workers()
         if job.is_leaving:  # its nanny has started it again
             self._departures.see_off(job, [worker])
@@ -194,6 +204,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         began = monotonic()
         needs = demand(self._scheduler, pools, self._processes, expected) if self._is_elastic else {}
         long = long_work(self._placement.waiting(), pools, self._processes, expected)
+        self._bulletin.held(self._placement.held())
         self._demand_took = monotonic() - began  # of a hundred thousand tasks it takes a while
         return {pool.name: (needs.get(pool.name, 0.0), long.get(pool.name, ())) for pool in pools}
 
@@ -211,6 +222,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
             await self._note_end(job)
         await self._queue.cancel(self._queue.strays(reports))
         self._teller.reasons()
+        self._bulletin.look()
 
     async def _look_up(self, jobs: Sequence[Job]) -> None:
         """Ask the books about jobs that have run, and of which the queue does not say how they ended."""
@@ -244,6 +256,7 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
         job = await self._submitter.submit(plan)
         logger.info("pool %r: submitted job %s", job.pool, job.id)
         self._roster.add(job)
+        self._bulletin.submitted(job)
 
     async def _submit_more(self, plan: PoolPlan, count: int) -> None:
         """As many of `count` as are accepted; what is refused is tried again later."""
@@ -292,6 +305,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
     async def _note_end(self, job: Job) -> None:
         self._queue.ended(job.id)
         self._roster.bury(job, monotonic(), in_words(self._system.causes, job.last_word))
+        await self._bulletin.ended(job)
         error = await self._teller.ended(job)
         if error is not None:
+            self._bulletin.stopped(error)
             self._start.died(error)

@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asyncflow.errors import StartError
+from asyncflow.events import Events
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -65,6 +67,11 @@ class Cluster(ABC):
     """
 
     target: Target
+
+    @cached_property
+    def events(self) -> Events:
+        """What happens to its pools and jobs, told on Dask's thread."""
+        return Events()
 
     async def start(self) -> None:
         """Open it; where that fails or is broken off, what was opened by then is closed.

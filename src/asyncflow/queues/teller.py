@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from asyncflow.errors import PoolError
 from asyncflow.queues.jobs import Job
@@ -78,6 +79,10 @@ class Teller:
         """The end of its log as part of a message, read off the loop: shared file systems hang at times."""
         log = await asyncio.to_thread(self.tail, job)
         return f"; its log ends:\n{log}" if log else ""
+
+    def log_of(self, job: Job) -> Path | None:
+        """Where it has written; blocks."""
+        return self._run.log_of(job.id, self._plans[job.pool].keys.log_directory)
 
     def tail(self, job: Job, lines: int = TAIL) -> str:
         """The end of its log; blocks."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncflow.errors import RunDirectoryError
-from asyncflow.events import Event, SessionEnded, SessionStarted, TaskQueued, TaskResolved, TaskStarted, TaskSubmitted
+from asyncflow.events import Event, SessionEnded, TaskQueued, TaskResolved, TaskStarted, TaskSubmitted
 from asyncflow.runs.journal import Journal
 from asyncflow.runs.log import RunLog
 from asyncflow.runs.owner import Ownership
@@ -138,7 +138,7 @@ def is_written(event: Event) -> bool:
         return event.state == "no-worker"
     if isinstance(event, TaskStarted):
         return not event.is_late
-    return not isinstance(event, (TaskResolved, TaskSubmitted, SessionStarted, SessionEnded))
+    return not isinstance(event, (TaskResolved, TaskSubmitted, SessionEnded))
 
 
 def checked_name(name: str) -> str:

@@ -67,6 +67,35 @@ class Entries:
                     self.damaged += 1
 
 
+class Tail:
+    """The readable lines of the journal at `path` that are whole and have come since the last iteration.
+
+    Attributes
+    ----------
+    damaged : int
+        How many lines were not readable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.damaged = 0
+        self._path = path
+        self._read = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Read on; nothing where there is none."""
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._read)
+            for line in _lines(file):
+                if not line.endswith(b"\n") and len(line) < 2 * LINE:  # it is being written
+                    return
+                self._read += len(line)
+                entry = _entry(line)
+                if entry is not None:
+                    yield entry
+                elif line.strip():
+                    self.damaged += 1
+
+
 def read_journal(path: str | os.PathLike[str]) -> Entries:
     """The journal at `path`, of a run that goes on or has ended in any way; damaged lines are counted and left out."""
     return Entries(Path(path))

@@ -37,6 +37,8 @@ class Attempt:
         Where it ran.
     why : str
         The error, or what is known of the loss.
+    delay : float
+        Seconds that the next one waited.
     """
 
     how: str
@@ -44,6 +46,7 @@ class Attempt:
     started: float | None = None
     worker: str = ""
     why: str = ""
+    delay: float = 0.0
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class Call:
         When it was called, in seconds since the epoch.
     queued : float or None
         Since when no worker that is there has what it asks for; None where that is not so.
+    held, expected : float or None, float
+        Since when it waits for a worker that lasts for as many seconds as it is expected to take.
     started, ended : float or None
         When the body of the last attempt began and ended.
     worker, cpu, peak_memory, size, error, error_type
@@ -81,6 +86,8 @@ class Call:
     needs: Mapping[str, Any] = field(default_factory=dict)
     state: CallState = CallState.WAITING
     queued: float | None = None
+    held: float | None = None
+    expected: float = 0.0
     started: float | None = None
     ended: float | None = None
     worker: str = ""
@@ -102,7 +109,7 @@ class Call:
         """Seconds that the body of its last attempt took; None where it has not begun and ended."""
         if self.started is None or self.ended is None:
             return None
-        return self.ended - self.started
+        return max(0.0, self.ended - self.started)  # a line's own time is in whole milliseconds
 
 
 @dataclass(slots=True)
@@ -149,5 +156,6 @@ class Pool:
     resources: Mapping[str, float] = field(default_factory=dict)
     least: int | None = None
     most: int | None = None
+    longest: float | None = None
     reasons: Mapping[str, int] = field(default_factory=dict)
     stopped: str = ""

@@ -31,7 +31,9 @@ class History:
     reason : str
         Why it ended: ``terminated``, where somebody ended it.
     is_whole : bool
-        Whether every line was readable.
+        Whether every line was readable, and said what such a line says.
+    max_in_flight : int
+        How many calls may be at the backends at once; 0 where that is not told.
     """
 
     def __init__(self) -> None:
@@ -45,14 +47,19 @@ class History:
         self.last = 0.0
         self.reason = ""
         self.is_whole = True
+        self.max_in_flight = 0
+        self._renamed: dict[str, str] = {}
         self._take: Mapping[str, Callable[[Entry], None]] = {
+            "session": self._session,
             "called": self._called,
             "keyed": self._keyed,
             "found": self._found,
             "queued": self._queued,
+            "waits": self._waits,
             "running": self._running,
             **dict.fromkeys(_ENDS, self._ended),
             **dict.fromkeys(_AGAIN, self._again),
+            "resent": self._resent,
             "terminated": self._terminated,
             "worker-joined": self._worker_joined,
             "worker-left": self._worker_left,
@@ -80,18 +87,30 @@ class History:
             if entry.state == BEGUN and sessions == "last":
                 history = cls()
             history.take(entry)
-        history.is_whole = not entries.damaged
+        history.is_whole = history.is_whole and not entries.damaged
         return history
 
     def take(self, entry: Entry) -> None:
-        """The next line; what it says that nobody knows is passed over."""
+        """The next line; what it says that nobody knows is passed over, and what says not enough as well."""
         self.last = max(self.last, entry.time)
+        try:
+            self._fold(entry)
+        except (KeyError, TypeError, ValueError):  # its facts were cut, or are none of ours
+            self.is_whole = False
+
+    def _fold(self, entry: Entry) -> None:
         if entry.state == BEGUN:
             self.session, self.began, self.ended, self.reason = entry.session, entry.time, None, ""
         elif entry.state == ENDED:
             self.ended, self.reason = entry.time, str(entry.facts.get("reason", ""))
         elif (take := self._take.get(entry.state)) is not None:
             take(entry)
+
+    def call(self, key: str) -> Call | None:
+        """The call with that id, or that had it before it was sent again; None where nothing is told of it."""
+        while key not in self.calls and key in self._renamed:
+            key = self._renamed[key]
+        return self.calls.get(key)
 
     def of_name(self, name: str) -> Iterator[Call]:
         """The calls of the task with that name."""
@@ -105,7 +124,14 @@ class History:
         names = {found.name, found.name.rpartition("-")[0]}
         return next((job for job in self.jobs.values() if job.worker_name in names), None)
 
+    def pool_of(self, worker: Worker) -> str:
+        """The name of the pool that `worker` is of: the only one, where it does not say; empty where it has none."""
+        return worker.pool or (next(iter(self.pools)) if len(self.pools) == 1 else "")
+
     # Calls
+
+    def _session(self, entry: Entry) -> None:
+        self.max_in_flight = int(entry.facts.get("max_in_flight", 0))
 
     def _called(self, entry: Entry) -> None:
         facts = entry.facts
@@ -138,30 +164,54 @@ class History:
     def _queued(self, entry: Entry) -> None:
         self._call(entry).queued = entry.time
 
+    def _waits(self, entry: Entry) -> None:
+        call = self._call(entry)
+        if call.state is CallState.WAITING:
+            call.held, call.expected = entry.time, float(entry.facts.get("expected", 0.0))
+
     def _running(self, entry: Entry) -> None:
         call = self._call(entry)
         if call.is_over:  # the line was late
             return
         call.state, call.started, call.worker = CallState.RUNNING, entry.time, str(entry.facts.get("worker", ""))
-        call.queued = None
+        call.queued = call.held = None
 
     def _ended(self, entry: Entry) -> None:
         call, facts = self._call(entry), entry.facts
+        if call.state is CallState.FOUND:  # and so done at once
+            return
         call.state, call.ended, call.queued = _ENDS[entry.state], entry.time, None
-        call.started = facts.get("started", call.started)
+        call.held = None
+        call.started = _moment(facts, call.started)
         call.worker = facts.get("worker", call.worker)
         call.cpu, call.peak_memory, call.size = facts.get("cpu"), facts.get("peak_memory"), facts.get("size")
         call.error, call.error_type = str(facts.get("error", "")), str(facts.get("error_type", ""))
 
     def _again(self, entry: Entry) -> None:
         facts = entry.facts
-        call = self.calls.pop(entry.key, None) or Call(entry.key, entry.name, entry.time)
-        call.id = str(facts.get("again", entry.key))
-        self.calls[call.id] = call
-        worker = str(facts.get("worker", call.worker))
+        call = self._sent_again(entry)
+        worker, started = str(facts.get("worker", call.worker)), _moment(facts, call.started)
+        is_late = call.is_over or (entry.state == "lost" and call.worker not in {"", worker})
+        if is_late:  # why it was lost is looked for, and meanwhile it has begun elsewhere
+            started = None
         why = str(facts.get("cause") or facts.get("error") or "")
-        call.attempts.append(Attempt(entry.state, entry.time, facts.get("started", call.started), worker, why))
-        call.state, call.started, call.worker = CallState.WAITING, None, ""
+        delay = float(facts.get("delay", 0.0))
+        call.attempts.append(Attempt(entry.state, entry.time, started, worker, why, delay))
+        if not is_late:
+            call.state, call.started, call.worker = CallState.WAITING, None, ""
+
+    def _sent_again(self, entry: Entry) -> Call:
+        """The call, under the id that it has from now on."""
+        call = self.calls.pop(entry.key, None) or Call(entry.key, entry.name, entry.time)
+        call.id = str(entry.facts.get("again", entry.key))
+        if call.id != entry.key:
+            self._renamed[entry.key] = call.id
+        self.calls[call.id] = call
+        return call
+
+    def _resent(self, entry: Entry) -> None:
+        call = self._sent_again(entry)
+        call.state, call.queued = CallState.WAITING, None
 
     def _terminated(self, entry: Entry) -> None:
         self.reason = str(entry.facts.get("reason", "terminated"))
@@ -212,7 +262,13 @@ class History:
     def _job_ended(self, entry: Entry) -> None:
         job, facts = self._job(entry), entry.facts
         job.ended, job.state = entry.time, str(facts.get("state", ""))
+        job.nodes = str(facts.get("nodes", job.nodes))
         job.is_asked, job.log = bool(facts.get("is_asked")), str(facts.get("log", ""))
+
+
+def _moment(facts: Mapping[str, Any], otherwise: float | None) -> float | None:
+    """When a body began."""
+    return float(facts["started"]) if "started" in facts else otherwise
 
 
 def _known(facts: Mapping[str, Any], kind: type) -> dict[str, Any]:

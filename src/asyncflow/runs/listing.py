@@ -89,7 +89,7 @@ def look_at(path: Path) -> Listed | None:
     try:
         owner = read_owner(path)
         record = read_record(path)
-        state = _state(path, owner)
+        state = state_of(path, owner)
         about = str(owner or "")
         sessions = max(record.get("session", 0), owner.session if owner else 0)
     except (RunDirectoryError, OSError) as error:
@@ -100,7 +100,16 @@ def look_at(path: Path) -> Listed | None:
     return Listed(path.name, path, state, about, sessions, counts, _changed([path / name for name in names]))
 
 
-def _state(path: Path, owner: Owner | None) -> RunState:
+def state_at(path: Path) -> RunState:
+    """What became of the last session of the run at `path`."""
+    try:
+        return state_of(path, read_owner(path))
+    except (RunDirectoryError, OSError):
+        return RunState.DAMAGED
+
+
+def state_of(path: Path, owner: Owner | None) -> RunState:
+    """What became of the last session of the run at `path`, which `owner` drives, or did last."""
     if owner is None:  # its file was deleted: nobody drives it
         return RunState.KILLED
     if owner.ended is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncflow import clusters
 from asyncflow.arguments import Ref
-from asyncflow.backends.base import ExecutionBackend
+from asyncflow.backends.base import ExecutionBackend, Post, TakeAccount, Tell, Workforce
 from asyncflow.backends.dask.connection import Connection
 from asyncflow.backends.dask.graph import Needs, Packed, needs_of
 from asyncflow.backends.dask.thread import DaskThread
@@ -89,6 +89,25 @@ class DaskExecutionBackend(ExecutionBackend):
         """The address of Dask's dashboard; None where there is none."""
         return self._connection.dashboard_link if self._connection is not None else None
 
+    @property
+    def workforce(self) -> Workforce | None:
+        """How many workers there are; the word may be a few seconds old."""
+        return self._connection.workforce if self._connection is not None else None
+
+    def connect(
+        self,
+        uid: str,
+        post: Post,
+        tell: Tell | None = None,
+        account: TakeAccount | None = None,
+        stem: str = "",
+    ) -> None:
+        """The engine hears as well what has happened to pools and jobs, and what will."""
+        super().connect(uid, post, tell, account, stem)
+        if self._thread is not None and self._cluster is not None:
+            # There, as its events are told there: none is told between what stands and what follows.
+            self._thread.call(self._cluster.events.listen, self.tell)
+
     async def start(self) -> None:
         """Open the cluster, if it is ours, and connect to it."""
         await asyncio.to_thread(lambda: self._resolved)  # reads a file, perhaps
@@ -115,9 +134,8 @@ class DaskExecutionBackend(ExecutionBackend):
         arguments, pieces = dump_arguments(
             node.recipe.function, node.args, node.kwargs, lambda index: Ref(first + index)
         )
-        node.packed = Packed(
-            recipe, arguments, pieces, [each.key for each in node.upstream], self._needs(node), node.ticket
-        )
+        upstream = [each.key for each in node.upstream]
+        node.packed = Packed(recipe, arguments, pieces, upstream, self._needs(node), node.ticket, node.carrier)
         node.args, node.kwargs = (), {}
 
     def prepare_again(self, node: Node) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,9 +12,9 @@ import dask
 from distributed import Client, Future, KilledWorker
 from tornado.ioloop import IOLoop
 
-from asyncflow.backends.base import ExecutionBackend
+from asyncflow.backends.base import ExecutionBackend, Workforce
 from asyncflow.backends.dask.graph import Packed, build_graph
-from asyncflow.backends.dask.news import accounts, events
+from asyncflow.backends.dask.news import accounts, events, waits
 from asyncflow.backends.dask.observer import Observer
 from asyncflow.backends.dask.remote import Hearing, SitePlugin
 from asyncflow.backends.dask.thread import DaskThread
@@ -22,8 +23,10 @@ from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, StartError, WorkerLostError, with_cause
 from asyncflow.events import TaskLost
 from asyncflow.ledger import task_name
+from asyncflow.logs import settings_of
 from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
+from asyncflow.queues.dashboards import link_to
 from asyncflow.queues.losses import Losses
 from asyncflow.queues.scheduler import tune_stream
 from asyncflow.queues.target import Target
@@ -93,7 +96,7 @@ class Connection:
         self._client.subscribe_topic(self._plugin, self._on_event)
         if target.is_ours:
             self._client.subscribe_topic(Losses.name, self._on_loss)
-        plugin = SitePlugin(self._plugin, paths, is_ours=target.is_ours)
+        plugin = SitePlugin(self._plugin, paths, settings_of(os.environ), is_ours=target.is_ours)
         try:
             await self._client.register_plugin(plugin, name=self._plugin)
         except Exception as error:
@@ -103,11 +106,21 @@ class Connection:
             ) from error
 
     def _find_dashboard(self) -> str | None:
-        # Once, here: asked from another thread the client waits for the scheduler, which may live on that very loop.
-        try:
-            return self._target.dashboard_link or (self._client.dashboard_link if self._target.has_dashboard else None)
-        except KeyError:  # the scheduler serves none
+        if self._target.dashboard_link or not self._target.has_dashboard:
+            return self._target.dashboard_link
+        port = self._client.scheduler_info().get("services", {}).get("dashboard")
+        protocol, _, rest = self._target.address.partition("://")
+        host = "localhost" if protocol == "inproc" else rest.rpartition(":")[0]
+        return link_to(host, port) if port else None  # none where the scheduler serves none
+
+    @property
+    def workforce(self) -> Workforce | None:
+        """How many workers there are, as the client last heard; from any thread."""
+        # The client asks the scheduler every few seconds; its own method would do so now, and wait.
+        info = self._client._scheduler_identity if self._client is not None else {}  # noqa: SLF001
+        if "n_workers" not in info:
             return None
+        return Workforce(info["n_workers"], info.get("total_threads", 0))
 
     async def close(self) -> None:
         """Disconnect; a cluster that is not ours keeps nothing of us."""
@@ -316,16 +329,16 @@ class Connection:
         news = event[1]
         for key, account in accounts(news):
             self._backend.account(key, account)
-        for each in events(news, self._workflow_of):
+        for each in events(news):
             self._backend.tell(each)
-        worker = str(news.get("worker", ""))
-        told = [
-            (key, Outcome(TaskState.RUNNING, about=key, measure=Measure(began, began, worker=worker)))
-            for key, began in dict(news.get("begun", ())).items()
-        ]
+        told = [(key, Outcome(TaskState.PENDING, queued, about=key)) for key, queued in waits(news)]
         for key, facts, took in news.get("retried", ()):
             measure = Measure(*took) if took is not None else None
             told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measure)))
+        worker = str(news.get("worker", ""))
+        for key, began in dict(news.get("begun", ())).items():  # of one that was retried, its next attempt
+            begun = Measure(began, began, worker=worker)
+            told.append((key, Outcome(TaskState.RUNNING, about=key, measure=begun)))
         found = [(self._node(key), outcome) for key, outcome in told]
         if known := [(node, outcome) for node, outcome in found if node is not None]:
             self._backend.post(known)

@@ -7,6 +7,7 @@ from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from asyncflow.backends.dask.remote import open_large, run
+from asyncflow.carrier import Carrier, within
 from asyncflow.keep import Ticket
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import Piece
@@ -32,6 +33,7 @@ class Packed(NamedTuple):
     upstream: list[str]
     needs: Needs
     ticket: Ticket | None = None
+    carrier: Carrier | None = None
 
 
 def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None) -> Needs:
@@ -73,7 +75,8 @@ def build_graph(
         layers[Needs()] = {key: Task(key, open_large, piece.data) for key, piece in pieces.items()}
     for key, packed in calls.items():
         inputs = [TaskRef(each) for each in (*packed.upstream, *(piece.key for piece in packed.pieces))]
-        task = Task(key, run, plugin, key, packed.recipe, packed.arguments, packed.ticket, *inputs)
+        what = (run,) if packed.carrier is None else (within, packed.carrier, run)
+        task = Task(key, *what, plugin, key, packed.recipe, packed.arguments, packed.ticket, *inputs)
         layers.setdefault(packed.needs, {})[key] = task
     if layers.keys() <= {Needs()}:
         return layers.get(Needs(), {})

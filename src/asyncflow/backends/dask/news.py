@@ -1,11 +1,10 @@
 """What a scheduler's `Observer` says, as events and accounts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asyncflow.accounts import Account, Queued
-from asyncflow.events import Event, ResourceUpdate, TaskQueued, WorkerJoined, WorkerLeft
-from asyncflow.ledger import task_name
+from asyncflow.events import Event, ResourceUpdate, WorkerJoined, WorkerLeft
 from asyncflow.measure import Measure
 
 
@@ -16,13 +15,16 @@ def accounts(news: Mapping[str, Any]) -> Iterator[tuple[str, Account]]:
         yield key, Account(Measure(*measure) if measure is not None else None, size, queued)
 
 
-def events(news: Mapping[str, Any], workflow_of: Callable[[str], str]) -> Iterator[Event]:
-    """The rest of what is said; `workflow_of` knows the workflow of a call by its key."""
+def waits(news: Mapping[str, Any]) -> Iterator[tuple[str, Queued]]:
+    """Tasks that wait for their turn, by key."""
+    for key, *how in news.get("waits", ()):
+        yield key, Queued(*how)
+
+
+def events(news: Mapping[str, Any]) -> Iterator[Event]:
+    """What is said of workers."""
     for worker in news.get("came", ()):
         yield WorkerJoined(**worker)
-    for key, *waits in news.get("waits", ()):
-        queued = Queued(*waits)
-        yield TaskQueued(id=key, name=task_name(key), workflow_id=workflow_of(key), **queued._asdict())
     for address, cpu, memory in news.get("uses", ()):
         yield ResourceUpdate(worker=address, cpu=cpu, memory=memory)
     for worker in news.get("left", ()):

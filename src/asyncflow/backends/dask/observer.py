@@ -46,6 +46,9 @@ class Observer(SchedulerPlugin):  # type: ignore[misc]
         self._scheduler = scheduler
         for address in scheduler.workers:
             self.add_worker(scheduler, address)
+        for key, task in scheduler.tasks.items():  # the driver may hear of their end only after it has heard of us
+            if task.state == "memory" and self._is_ours(key):
+                self._add("done", (key, None, task.nbytes, None))
         self._look()
 
     async def close(self) -> None:
@@ -57,10 +60,12 @@ class Observer(SchedulerPlugin):  # type: ignore[misc]
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Called by Dask for each step of each task, so this must cost next to nothing."""
         if finish == "memory":
-            if start == "processing" and self._stem in key:
+            if start == "processing" and self._is_ours(key):
                 measure = (kwargs.get("metadata") or {}).get(ACCOUNT) or _guess(kwargs)
                 self._add("done", (key, measure, kwargs.get("nbytes"), self._fresh.pop(key, None)))
-        elif finish in _WAITING and start != "processing" and self._stem in key:
+        elif finish not in _WAITING:
+            self._fresh.pop(key, None)
+        elif start != "processing" and self._is_ours(key):
             task = self._scheduler.tasks[key]
             worker = task.processing_on.address if task.processing_on is not None else ""
             self._fresh[key] = (key, time.time(), finish, worker)
@@ -86,6 +91,9 @@ class Observer(SchedulerPlugin):  # type: ignore[misc]
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         """Called by Dask."""
         self._add("left", {"time": time.time(), "worker": worker})
+
+    def _is_ours(self, key: Any) -> bool:
+        return isinstance(key, str) and self._stem in key
 
     def _look(self) -> None:
         """Tell what workers use, as far as their heartbeats say."""

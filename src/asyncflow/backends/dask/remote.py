@@ -1,15 +1,17 @@
 """The worker's side: how a call runs inside a Dask worker, and what a worker tells the driver."""
 
+import io
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
 
 from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
 from asyncflow.keep import Ticket
+from asyncflow.logs import configure_worker
 from asyncflow.measure import Measure, Meter
 from asyncflow.pickles import open_piece
 from asyncflow.queues.bodies import log_of
@@ -36,6 +38,7 @@ class WorkerSite(Site):
         self._begun: dict[str, float] = {}
         self._retried: list[tuple[str, dict[str, Any], Measure | None]] = []
         self._lent: dict[str, dict[str, float]] = {}
+        self._is_due = False  # whether a message is
 
     def begin(self, key: str) -> Stop:
         """Write it down for whoever finds this process ended."""
@@ -46,14 +49,14 @@ class WorkerSite(Site):
     def entered(self, key: str, meter: Meter | None) -> None:
         """Remember it for the next message to the driver."""
         super().entered(key, meter)
-        self._tell_soon()
         self._begun[key] = time.time()
+        self._tell_soon()
 
     def retried(self, key: str, later: RetryLater) -> None:
         """Remember for the next message that an attempt failed and another follows."""
         self._begun.pop(key, None)
-        self._tell_soon()
         self._retried.append((key, later.facts(), self._here(later.measure)))
+        self._tell_soon()
 
     def take_measure(self, key: str) -> Measure | None:
         """With the address of this worker."""
@@ -72,6 +75,8 @@ class WorkerSite(Site):
     def end(self, key: str) -> None:
         """Nothing to say of it any more."""
         self._begun.pop(key, None)
+        if any(key == each for each, *_ in self._retried):  # what is told after its end finds nobody
+            self._worker.loop.add_callback(self._tell)
         super().end(key)
         if self._bodies is not None:
             self._bodies.end(key)
@@ -96,15 +101,21 @@ class WorkerSite(Site):
             self._worker.state.available_resources[name] -= amount
 
     def _tell_soon(self) -> None:
-        if not (self._begun or self._retried):
+        if not self._is_due:
+            self._is_due = True
             self._worker.loop.add_callback(self._tell_later)
 
     def _tell_later(self) -> None:
-        self._worker.loop.call_later(BEGUN_INTERVAL, self._tell)
+        self._worker.loop.call_later(BEGUN_INTERVAL, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._is_due = False  # first: what is noted from now on is for the next message, if this one misses it
+        self._tell()
 
     def _tell(self) -> None:
         begun, self._begun = self._begun, {}
-        retried, self._retried = self._retried, []
+        retried = self._retried[:]
+        del self._retried[: len(retried)]
         if begun or retried:
             self._worker.log_event(self._topic, {"begun": begun, **({"retried": retried} if retried else {})})
 
@@ -118,12 +129,15 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
         Of the plugin, and of the topic on which the worker speaks; one for each engine.
     paths : sequence of str
         Where the driver imports modules from; those the worker does not have are added behind its own.
+    logs : mapping
+        What the driver's environment says of logging.
     is_ours : bool
-        Whether the worker belongs to the engine, so that its logs may be kept short.
+        Whether the worker belongs to the engine, so that its logs may be kept short, and shaped.
     """
 
-    def __init__(self, name: str, paths: Sequence[str], *, is_ours: bool) -> None:
+    def __init__(self, name: str, paths: Sequence[str], logs: Mapping[str, str], *, is_ours: bool) -> None:
         self.name = name
+        self._logs = dict(logs)
         self._paths = list(paths)
         self._is_ours = is_ours
         self.site: WorkerSite | None = None
@@ -147,6 +161,9 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
             await worker.set_resources(**missing)
         if self._is_ours:
             tune_stream(worker.batched_stream)
+            if worker.nanny is not None:  # a process that is the worker's alone
+                configure_worker(self._logs)
+                _write_lines_at_once()
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes or the plugin is removed."""
@@ -161,7 +178,7 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Each worker makes its own site, those that share a process too."""
-        return _make_plugin, (self.name, self._paths, self._is_ours)
+        return _make_plugin, (self.name, self._paths, self._logs, self._is_ours)
 
 
 class Hearing(WorkerPlugin):  # type: ignore[misc]
@@ -189,8 +206,14 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.msg.startswith("Compute Failed") and "RemoteFailure" in record.getMessage())
 
 
-def _make_plugin(name: str, paths: list[str], is_ours: bool) -> SitePlugin:
-    return SitePlugin(name, paths, is_ours=is_ours)
+def _write_lines_at_once() -> None:
+    """What bodies print is to be seen while they run, where standard output is no terminal either."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+
+
+def _make_plugin(name: str, paths: list[str], logs: dict[str, str], is_ours: bool) -> SitePlugin:
+    return SitePlugin(name, paths, logs, is_ours=is_ours)
 
 
 def run(plugin: str, key: str, recipe: bytes, arguments: bytes, ticket: Ticket | None, *values: Any) -> Any:
