@@ -41,7 +41,7 @@ def test_every_message_has_a_place_and_a_remedy(beside):
             assert place.count(":") == 2, line
             assert place.split(":")[0].endswith(".yaml"), line
             assert [number.isdigit() for number in place.split(":")[1:]] == [True, True], line
-            assert any(sign in message for sign in (";", "must be", "takes a", "is missing")), line
+            assert any(sign in message for sign in (";", "must be", "should be", "takes a", "is missing")), line
 
 
 def test_there_are_many():
