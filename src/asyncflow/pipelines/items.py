@@ -29,6 +29,14 @@ def problem_of(tree: Any) -> str | None:
     return None
 
 
+def looks_at_files(tree: Any) -> bool:
+    """Whether a ``foreach`` depends on which files there are."""
+    if not isinstance(tree, Mapping):
+        return False
+    lists = [each for inner in tree.values() if isinstance(inner, Mapping) for each in inner.values()]
+    return "glob" in tree or any(map(looks_at_files, lists))
+
+
 def items_of(value: Any, directory: str) -> list[Any]:
     """The items, of a ``foreach`` whose references are values by now.
 

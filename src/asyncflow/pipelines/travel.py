@@ -123,6 +123,11 @@ def truth(value: Any) -> bool:
     return bool(settled(value))
 
 
+def nothing() -> bool:
+    """The body of a call that only waits for others; true, which no dry run says."""
+    return True
+
+
 def count(value: Any) -> int:
     """How many items there are to do something for.
 
