@@ -99,7 +99,7 @@ def test_a_plan_refuses_items_that_are_not_there(write, tmp_path):
     plan = [sys.executable, "-m", "asyncflow", "plan", "pipeline.yaml"]
     done = subprocess.run(plan, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pipeline.yaml:1:43: tasks.each.foreach: glob *.nothing finds no file below" in done.stderr
+    assert "pipeline.yaml:1:39: tasks.each.foreach: glob *.nothing finds no file below" in done.stderr
     write("""
         tasks:
           make: {run: [touch, a.nothing]}

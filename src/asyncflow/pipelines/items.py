@@ -72,7 +72,8 @@ def _glob(inner: Any, directory: str) -> list[Any]:
         raise ValueError(f"glob takes a pattern, or a list of them; not {inner!r}")
     found = [path for pattern in patterns for path in glob.glob(pattern, root_dir=directory, recursive=True)]  # noqa: PTH207
     if not found:
-        raise ValueError(f"glob {', '.join(patterns)} finds no file below {directory}")
+        told = f"glob {', '.join(patterns)} finds no file below {directory}"
+        raise ValueError(f"{told}; mend it, or name in after: the task that makes them")
     return [str(Path(directory, path)) for path in sorted(set(found))]
 
 
