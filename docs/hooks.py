@@ -1,7 +1,7 @@
 """What the pages show of the code itself: tables of keys and options, the error tree, the commands' help.
 
 A line ``<!-- generated: NAME -->`` of a page is replaced by what the function ``NAME`` of `PARTS` returns. Each build
-also writes ``config.schema.json`` and ``pipeline.schema.json``, the JSON schemas of the two kinds of files, for editors.
+also writes ``config.schema.json`` and ``pipeline.schema.json``, JSON schemas of the two kinds of files, for editors.
 """
 
 import dataclasses
@@ -153,8 +153,13 @@ def _own_fields(kind):
 def _keys(model):
     about = _plain((model.__doc__ or "").split("\n\n")[0])
     rows = [_row(name, field) for name, field in model.model_fields.items()]
-    rows = [[name, takes.removesuffix(" or null"), *others] for name, takes, *others in rows]  # it is left away instead
+    rows = [[name, _without_null(takes), *others] for name, takes, *others in rows]  # it is left away instead
     return f"{about}\n\n{_table(['key', 'what it takes', 'default', 'meaning'], rows)}"
+
+
+def _without_null(takes):
+    words = takes.removesuffix(" or null")
+    return _listed(words.rsplit(", ", 1)) if words != takes and " or " not in words else words
 
 
 def _kind(name, module):

@@ -105,11 +105,16 @@ def test_a_plan_refuses_items_that_are_not_there(write, tmp_path):
           make: {run: [touch, a.nothing]}
           each: {run: [cat, "${item}"], foreach: {glob: "*.nothing"}, after: make}
           rounds: {run: [date], repeat: {until: "${result}", at_most: 3}}
+          inner: {pipeline: inner.yaml}
     """)
+    (tmp_path / "inner.yaml").write_text(
+        'tasks: {a: {run: [ls], result: lines}, b: {run: [cat, "${item}"], foreach: "${tasks.a}"}}'
+    )
     done = subprocess.run([*plan, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {task["name"]: task["open"] for task in json.loads(done.stdout)} == {
         "make": False,
         "each": True,
         "rounds": True,
+        "inner": True,
     }

@@ -109,7 +109,7 @@ async def plan(
                     step.kind,
                     step.model.help,
                     sum(session.calls[each] for each in mine),
-                    name in session.open_tasks or step.repeat is not None,
+                    name in session.open_tasks,
                     sum(keeping.found[each] for each in mine),
                     (route(pools, options) or "") if step.kind != "pipeline" else "",
                     {key: value for key, value in bound.options[name].items() if value not in (None, "", (), False)},

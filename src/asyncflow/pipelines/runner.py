@@ -182,7 +182,10 @@ class Runner:
         make = {"function": self._function, "command": self._command, "pipeline": self._pipeline}[step.kind](
             step, options
         )
-        return make if step.repeat is None else self._repeated(step, make)
+        if step.repeat is None:
+            return make
+        self.open_tasks.add(step.name)
+        return self._repeated(step, make)
 
     def _function(self, step: Step, options: Mapping[str, Any]) -> Make:
         assert step.function is not None
@@ -233,6 +236,8 @@ class Runner:
             runner.start((each.name for each in runner._source.ordered()), note)  # noqa: SLF001
             try:
                 await runner.made()
+                if runner.open_tasks:
+                    self.open_tasks.add(step.name)
                 return Outputs(await runner.outputs(), self._over(calls) if calls else None)
             except BaseException:
                 runner.cancel()
