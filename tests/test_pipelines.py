@@ -354,6 +354,19 @@ async def test_a_list_in_a_command_is_as_many_arguments(pipeline, run):
     assert (await run(loaded))["printed"] == "<a b><c'd><3><true>"
 
 
+@pytest.mark.parametrize(
+    "task", ['{shell: true, run: "echo ${params.names}"}', '{run: [echo, "all of ${params.names}"]}']
+)
+async def test_a_list_is_no_part_of_a_text(pipeline, run, task):
+    """Nor of a script, in which each reference is one variable; else the values behind it would be mixed up."""
+    loaded = pipeline(f"""
+        params: {{names: [a, b]}}
+        tasks: {{print: {task}}}
+    """)
+    with pytest.raises(FieldError, match="a list cannot be part of a command or a text; name an item of it"):
+        await run(loaded)
+
+
 async def test_files_of_commands_are_checked_and_handed_on(pipeline, tmp_path):
     """Declared in the words or beside them; what is not made fails the task by name."""
     loaded = pipeline("""
