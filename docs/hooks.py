@@ -1,7 +1,7 @@
 """What the pages show of the code itself: tables of keys and options, the error tree, the commands' help.
 
 A line ``<!-- generated: NAME -->`` of a page is replaced by what the function ``NAME`` of `PARTS` returns. Each build
-also writes ``config.schema.json``, the JSON schema of a configuration, for editors.
+also writes ``config.schema.json`` and ``pipeline.schema.json``, JSON schemas of the two kinds of files, for editors.
 """
 
 import dataclasses
@@ -16,22 +16,31 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from asyncflow import TaskOptions, cli, clusters, config, errors, events
 from asyncflow.options import COMMAND_ONLY, DEFAULTABLE
+from asyncflow.pipelines import expressions, models, source
+from asyncflow.pipelines.schema import json_schema as pipeline_schema
 from asyncflow.units import seconds, size
 
-SCHEMA = Path(__file__).with_name("config.schema.json")
+SCHEMAS = {"config.schema.json": config.json_schema, "pipeline.schema.json": pipeline_schema}
 ROOT = Path(__file__).parent.parent
 MARKER = re.compile(r"<!-- generated: ([^>]*) -->")
 
 _NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "null"}
-_NAMES |= {type: "exception type", tuple: "tuple of them"}
+_NAMES |= {type: "exception type", tuple: "tuple of them", typing.Any: "anything", list: "list", dict: "mapping"}
+_HEADINGS = {
+    models.PipelineModel: "The file",
+    models.Param: "A parameter",
+    models.TaskModel: "A task",
+    models.Repeat: "`repeat:`",
+}
 _JSON_NAMES = {"number": "number", "string": "text", "null": "null"}
 _BOUNDS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}"}
 
 
 def on_pre_build(**_):
-    text = json.dumps(config.json_schema(), indent=2) + "\n"
-    if not SCHEMA.exists() or SCHEMA.read_text() != text:  # or `mkdocs serve` would build for ever
-        SCHEMA.write_text(text)
+    for name, schema in SCHEMAS.items():
+        path, text = Path(__file__).with_name(name), json.dumps(schema(), indent=2) + "\n"
+        if not path.exists() or path.read_text() != text:  # or `mkdocs serve` would build for ever
+            path.write_text(text)
 
 
 def on_page_markdown(markdown, **_):
@@ -72,6 +81,28 @@ def kinds_of_events():
     )
 
 
+def pipeline():
+    """Every key of a pipeline file."""
+    return "\n\n".join(f"### {title}\n\n{_keys(model)}" for model, title in _HEADINGS.items())
+
+
+def pipeline_grammar():
+    """The grammar that the module of references opens with."""
+    grammar = (expressions.__doc__ or "").split("::\n\n")[1].split("\n\n")[0]
+    return f"```text\n{_dedented(grammar)}\n```"
+
+
+def pipeline_places():
+    """Which roots mean something in which part of a task, beside those that do everywhere."""
+    early = ["params", "env", "run"]
+    rows = []
+    for part, roots in source.PARTS.items():
+        named = early if part == "options" else [*early, "tasks"]
+        known = [root for root in expressions.ROOTS if root in roots or root in named]
+        rows.append([f"`{part}`", ", ".join(f"`{root}`" for root in known)])
+    return _table(["in", "may stand"], rows)
+
+
 def error_tree():
     """The tree that `asyncflow.errors` opens with."""
     tree = (errors.__doc__ or "").split("::\n\n")[1].split("\n\n")[0]
@@ -98,6 +129,9 @@ PARTS = {
     "defaults": defaults,
     "command options": command_options,
     "errors": error_tree,
+    "pipeline": pipeline,
+    "pipeline grammar": pipeline_grammar,
+    "pipeline places": pipeline_places,
     "events": kinds_of_events,
     "command line": command_line,
     "changelog": changelog,
@@ -116,6 +150,18 @@ def _own_fields(kind):
     return ", ".join(f"`{name}`" for name in names)
 
 
+def _keys(model):
+    about = _plain((model.__doc__ or "").split("\n\n")[0])
+    rows = [_row(name, field) for name, field in model.model_fields.items()]
+    rows = [[name, _without_null(takes), *others] for name, takes, *others in rows]  # it is left away instead
+    return f"{about}\n\n{_table(['key', 'what it takes', 'default', 'meaning'], rows)}"
+
+
+def _without_null(takes):
+    words = takes.removesuffix(" or null")
+    return _listed(words.rsplit(", ", 1)) if words != takes and " or " not in words else words
+
+
 def _kind(name, module):
     about = " ".join((module.__doc__ or "").split("\n\n")[0].split())
     rows = [_row(key, field) for key, field in module.Config.model_fields.items()]
@@ -128,6 +174,8 @@ def _row(name, field):
 
 def _what(field):
     """What may be written for `field`, in words, with its bounds."""
+    if field is TaskOptions.model_fields["after"]:
+        return "futures"  # which its type does not say
     takes = _shown(field.annotation, field.metadata)
     bounds = [
         text.format(f"{getattr(each, name):g}")
@@ -159,9 +207,19 @@ def _by_type(annotation):
         return _listed([_shown(each) for each in arguments])
     if origin is typing.Literal:
         return _listed([f"`{value}`" for value in arguments])
-    if origin is Mapping:
-        return f"mapping of {_shown(arguments[0])} to {_shown(arguments[1])}"
+    if origin in {list, dict, Mapping}:
+        return _container(origin, *arguments)
+    if annotation in _HEADINGS:
+        return f"see {_HEADINGS[annotation]}"
     return _NAMES.get(origin or annotation, "function" if origin else "futures")
+
+
+def _container(origin, first, values=None):
+    if origin is list:
+        return "list" if first is typing.Any else f"list of {_shown(first)}"
+    if origin is dict:
+        return "mapping" if values is typing.Any else f"mapping of names, {_shown(values)}"
+    return f"mapping of {_shown(first)} to {_shown(values)}"
 
 
 def _all_metadata(field):
@@ -174,8 +232,10 @@ def _all_metadata(field):
 
 
 def _default(field):
+    if field.is_required():
+        return "must be given"
     value = field.get_default(call_default_factory=True)
-    if value is None or (isinstance(value, (tuple, dict)) and not value):
+    if value is None or (isinstance(value, (str, tuple, list, dict)) and not value):
         return ""
     return f"`{json.dumps(value) if isinstance(value, bool) else value}`"
 

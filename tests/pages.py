@@ -2,6 +2,7 @@
 
 One rule: the Python blocks of a page are run from top to bottom in one fresh process, like the cells of a notebook.
 They share one namespace, and ``await`` may stand at the top level. ``python tests/pages.py PAGE`` runs a page by hand.
+A block that begins with a comment of nothing but a file name is that file, for the programs and pipelines of the page.
 """
 
 import ast
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _OPENING = re.compile(r"^(?P<indent>[ \t>]*)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
+_FILE = re.compile(r"# ([\w-]+\.(?:py|yaml))\n")
 _PYTHON = re.compile(r"\b(python\d*|py\d*|pycon\d*|ipython\d*|pyi)\b", re.IGNORECASE)
 
 
@@ -27,6 +29,12 @@ class Block(NamedTuple):
     def is_python(self):
         return bool(_PYTHON.search(self.language))
 
+    @property
+    def file(self):
+        """The name of the file that it is; None for a block that is none."""
+        found = _FILE.match(self.text)
+        return found[1] if found else None
+
 
 class Page(NamedTuple):
     """One page: its fenced blocks, and its other lines with their numbers."""
@@ -37,6 +45,13 @@ class Page(NamedTuple):
     @property
     def python(self):
         return [block for block in self.blocks if block.is_python]
+
+    def write_files(self, directory):
+        """Write the blocks that are files; their names."""
+        files = {block.file: block.text for block in self.blocks if block.file}
+        for name, text in files.items():
+            Path(directory, name).write_text(text, encoding="utf-8")
+        return list(files)
 
 
 class PageError(Exception):
@@ -68,10 +83,13 @@ def read_page(text, name="page"):
 
 
 def run_page(path):
-    """Run the Python blocks of the page at `path`; tracebacks show its own lines."""
+    """Run the Python blocks of the page at `path` in this directory; tracebacks show its own lines."""
     namespace = {"__name__": "__main__"}
+    page = read_page(path.read_text(encoding="utf-8"), str(path))
+    if page.write_files("."):
+        sys.path.insert(0, str(Path.cwd()))  # as for a script beside them
     with asyncio.Runner() as runner:
-        for block in read_page(path.read_text(encoding="utf-8"), str(path)).python:
+        for block in page.python:
             source = "\n" * (block.line - 1) + block.text
             code = compile(source, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
             if code.co_flags & inspect.CO_COROUTINE:

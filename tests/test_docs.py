@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 import pages
-from asyncflow import cli
+from asyncflow import cli, load_pipeline
+from asyncflow.cli import _pipelines
 from asyncflow.config import load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -101,10 +102,29 @@ def test_a_page_whose_program_fails_is_told_with_its_line(text, error, tmp_path)
     assert error in done.stderr
 
 
+def _pipeline_blocks():
+    for name, page in PAGES.items():
+        for block in page.blocks:
+            if block.language == "yaml" and re.search(r"^tasks:", block.text, re.MULTILINE):
+                yield pytest.param(page, block, id=f"{name}:{block.line}")
+
+
+@pytest.mark.parametrize(("page", "block"), list(_pipeline_blocks()))
+def test_pipelines_load(page, block, tmp_path, monkeypatch):
+    """Every YAML block with a top-level ``tasks:`` is a pipeline in which nothing is wrong, beside the page's files."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for name in page.write_files(tmp_path):
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)  # of another page
+    file = tmp_path / (block.file or "page.yaml")
+    file.write_text(block.text)
+    assert load_pipeline(file).tasks
+
+
 def _configurations():
     for name, page in PAGES.items():
         for block in page.blocks:
-            if block.language == "yaml" and re.search(r"^(cluster|defaults):", block.text, re.MULTILINE):
+            keys = set(re.findall(r"^(\w+):", block.text, re.MULTILINE)) if block.language == "yaml" else set()
+            if keys & {"cluster", "defaults"} and "tasks" not in keys:
                 yield pytest.param(block.text, id=f"{name}:{block.line}")
 
 
@@ -142,6 +162,8 @@ def test_commands_exist(name, words):
         command = cli.main.get_command(None, rest[0])
         assert command is not None, name
         known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h", "--"}
+        if rest[0] == "run" and any(word.endswith(".yaml") for word in rest):  # perhaps a pipeline
+            known |= {option for parameter in _pipelines._command.params for option in parameter.opts}
         own = rest[: rest.index("--")] if "--" in rest else rest
         script = next((index for index, word in enumerate(own) if word.endswith(".py")), len(own))
         assert {word.split("=")[0] for word in own[:script] if word.startswith("-")} <= known, name

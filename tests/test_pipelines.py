@@ -231,6 +231,58 @@ async def test_what_comes_after_waits_though_it_gets_nothing(pipeline, run, tmp_
     assert (await run(loaded))["listed"] == [f"{tmp_path}/made-1", f"{tmp_path}/made-2"]
 
 
+async def test_an_inner_pipeline_comes_after_others_and_before_others(pipeline, run, tmp_path):
+    """All of it: also tasks of it that are no output."""
+    pipeline(
+        f"""
+        tasks:
+          look: {{run: [ls, "{tmp_path}/first"]}}
+          write: {{shell: true, run: "sleep 0.2; touch {tmp_path}/second"}}
+        outputs: {{seen: "${{tasks.look}}"}}
+        """,
+        "inner.yaml",
+    )
+    loaded = pipeline(f"""
+        tasks:
+          first: {{shell: true, run: "sleep 0.2; touch {tmp_path}/first"}}
+          inner: {{pipeline: inner.yaml, after: first}}
+          last: {{run: [ls, "{tmp_path}/second"], after: inner}}
+        outputs: {{seen: "${{tasks.inner.seen}}", last: "${{tasks.last}}"}}
+    """)
+    assert await run(loaded) == {"seen": f"{tmp_path}/first\n", "last": f"{tmp_path}/second\n"}
+
+
+async def test_files_that_earlier_tasks_make_are_found(pipeline, run, tmp_path):
+    """A glob looks when the tasks have ended that it comes after."""
+    loaded = pipeline("""
+        params: {directory: {type: str}}
+        tasks:
+          make: {shell: true, foreach: [a, b], run: "sleep 0.2; touch ${params.directory}/${item}.made"}
+          each: {call: "under_test:same", args: ["${item}"], foreach: {glob: "*.made"}, after: make}
+        outputs: {all: "${tasks.each}"}
+    """)
+    found = (await run(loaded, directory=str(tmp_path)))["all"]
+    assert [Path(each).name for each in found] == ["a.made", "b.made"]
+
+
+async def test_items_that_turn_out_not_to_be_there_fail_their_task(pipeline, dask_flow):
+    """By its name, and what does not need it goes on if it shall, to its end."""
+    loaded = pipeline("""
+        tasks:
+          each: {call: "under_test:same", args: ["${item}"], foreach: {glob: "*.nothing"}}
+          behind: {call: "under_test:same", args: ["${tasks.each}"]}
+          seeds: {call: "under_test:seeds", args: {count: 2}}
+          good: {call: "under_test:double", args: ["${item}"], foreach: "${tasks.seeds}"}
+        outputs: {behind: "${tasks.behind}", good: "${tasks.good}"}
+    """)
+    with pytest.raises(ValueError, match=r"glob \*.nothing finds no file") as caught:
+        await loaded.run(dask_flow)
+    assert "in task 'each' of pipeline 'pipeline'" in caught.value.__notes__
+    finished = await loaded.session(dask_flow, {}, keep_going=True).run()
+    assert finished.outputs == {"good": [0, 2]}
+    assert [(failure.name, failure.id) for failure in finished.failures] == [("each", "")]
+
+
 @pytest.mark.parametrize(
     ("form", "printed", "value"),
     [
@@ -300,6 +352,19 @@ async def test_a_list_in_a_command_is_as_many_arguments(pipeline, run):
         outputs: {printed: "${tasks.print}"}
     """)
     assert (await run(loaded))["printed"] == "<a b><c'd><3><true>"
+
+
+@pytest.mark.parametrize(
+    "task", ['{shell: true, run: "echo ${params.names}"}', '{run: [echo, "all of ${params.names}"]}']
+)
+async def test_a_list_is_no_part_of_a_text(pipeline, run, task):
+    """Nor of a script, in which each reference is one variable; else the values behind it would be mixed up."""
+    loaded = pipeline(f"""
+        params: {{names: [a, b]}}
+        tasks: {{print: {task}}}
+    """)
+    with pytest.raises(FieldError, match="a list cannot be part of a command or a text; name an item of it"):
+        await run(loaded)
 
 
 async def test_files_of_commands_are_checked_and_handed_on(pipeline, tmp_path):

@@ -51,6 +51,8 @@ def run(path: str, args: Sequence[str]) -> None:
     except click.ClickException as error:
         error.show()
         raise SystemExit(error.exit_code) from None
+    except click.Abort:  # what click makes of SIGINT, which ends a pipeline as it ends a script
+        raise KeyboardInterrupt from None
     raise SystemExit(status or 0)
 
 
@@ -140,8 +142,9 @@ async def _play(
 def _tell(finished: "Finished") -> None:
     """What failed, and which outputs are missing for that."""
     for failure in finished.failures[:_TOLD]:
-        what = f"task {failure.name!r} ({failure.id})" if failure.id else f"pipeline {failure.name!r}"
-        click.echo(f"asyncflow: {what} failed: {type(failure.error).__name__}: {failure.error}", err=True)
+        call = f" ({failure.id})" if failure.id else ""
+        told = f"{type(failure.error).__name__}: {failure.error}"
+        click.echo(f"asyncflow: task {failure.name!r}{call} failed: {told}", err=True)
     if finished.failed > _TOLD:
         click.echo(f"asyncflow: and {finished.failed - _TOLD} more failed", err=True)
     if finished.missing:

@@ -49,7 +49,7 @@ def command(pipeline: str, *, config: str | None, graph: str | None, as_json: bo
     calls = sum(task.calls for task in found.tasks)
     kept = sum(task.kept for task in found.tasks)
     more = ", and more when it is known how many" if any(task.is_open for task in found.tasks) else ""
-    click.echo(f"\n{calls} calls{f', of which {kept} are kept' if is_resumed else ''}{more}")
+    click.echo(f"\n{calls} call{'' if calls == 1 else 's'}{f', of which {kept} are kept' if is_resumed else ''}{more}")
 
 
 def _plan(path: str, config: str | None, given: dict[str, Any]) -> "Plan":

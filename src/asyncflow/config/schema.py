@@ -8,13 +8,14 @@ from asyncflow import clusters
 from asyncflow.options import DEFAULTABLE, TaskOptions
 from asyncflow.units import seconds, size
 
-_REFERENCE: JsonSchemaValue = {"type": "string", "pattern": r"^\$\{.+\}$"}
+#: Text that is a reference, and nothing else.
+REFERENCE: JsonSchemaValue = {"type": "string", "pattern": r"^\$\{.+\}$"}
 
 
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
-class _FileSchema(GenerateJsonSchema):
+class FileSchema(GenerateJsonSchema):
     """Durations and sizes may be text, and so may whatever a reference to the environment stands for."""
 
     def function_before_schema(self, schema: Any) -> JsonSchemaValue:
@@ -23,13 +24,13 @@ class _FileSchema(GenerateJsonSchema):
         return super().function_before_schema(schema)
 
     def int_schema(self, schema: Any) -> JsonSchemaValue:
-        return {"anyOf": [super().int_schema(schema), _REFERENCE]}
+        return {"anyOf": [super().int_schema(schema), REFERENCE]}
 
     def float_schema(self, schema: Any) -> JsonSchemaValue:
-        return {"anyOf": [super().float_schema(schema), _REFERENCE]}
+        return {"anyOf": [super().float_schema(schema), REFERENCE]}
 
     def bool_schema(self, schema: Any) -> JsonSchemaValue:
-        return {"anyOf": [super().bool_schema(schema), _REFERENCE]}
+        return {"anyOf": [super().bool_schema(schema), REFERENCE]}
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         return {}  # options of one task, which no file can hold and which are left out below
@@ -39,7 +40,7 @@ def json_schema() -> dict[str, Any]:
     """The schema of a whole file: ``cluster`` is any of the kinds there are, ``defaults`` what tasks may share."""
     configs = {kind: clusters.load(kind).Config for kind in clusters.kinds()}
     models: list[Any] = [(model, "validation") for model in (*configs.values(), TaskOptions)]
-    references, schema = models_json_schema(models, schema_generator=_FileSchema)
+    references, schema = models_json_schema(models, schema_generator=FileSchema)
     definitions = schema["$defs"]
 
     def definition(model: type) -> tuple[dict[str, str], dict[str, Any]]:
@@ -61,12 +62,12 @@ def json_schema() -> dict[str, Any]:
             "cluster": {"anyOf": [definition(model)[0] for model in configs.values()] + [{"type": "null"}]},
             "defaults": {"anyOf": [defaults, {"type": "null"}]},
         },
-        "$defs": _with_plain_bounds(definitions),
+        "$defs": with_plain_bounds(definitions),
     }
 
 
-def _with_plain_bounds(schema: Any) -> Any:
+def with_plain_bounds(schema: Any) -> Any:
     """Bounds under JSON schema's own names: of a value that is read by a function first, pydantic keeps its own."""
     if isinstance(schema, dict):
-        return {_BOUNDS.get(key, key): _with_plain_bounds(value) for key, value in schema.items()}
-    return [_with_plain_bounds(item) for item in schema] if isinstance(schema, list) else schema
+        return {_BOUNDS.get(key, key): with_plain_bounds(value) for key, value in schema.items()}
+    return [with_plain_bounds(item) for item in schema] if isinstance(schema, list) else schema

@@ -29,6 +29,14 @@ def problem_of(tree: Any) -> str | None:
     return None
 
 
+def looks_at_files(tree: Any) -> bool:
+    """Whether a ``foreach`` depends on which files there are."""
+    if not isinstance(tree, Mapping):
+        return False
+    lists = [each for inner in tree.values() if isinstance(inner, Mapping) for each in inner.values()]
+    return "glob" in tree or any(map(looks_at_files, lists))
+
+
 def items_of(value: Any, directory: str) -> list[Any]:
     """The items, of a ``foreach`` whose references are values by now.
 
@@ -64,7 +72,8 @@ def _glob(inner: Any, directory: str) -> list[Any]:
         raise ValueError(f"glob takes a pattern, or a list of them; not {inner!r}")
     found = [path for pattern in patterns for path in glob.glob(pattern, root_dir=directory, recursive=True)]  # noqa: PTH207
     if not found:
-        raise ValueError(f"glob {', '.join(patterns)} finds no file below {directory}")
+        told = f"glob {', '.join(patterns)} finds no file below {directory}"
+        raise ValueError(f"{told}; mend it, or name in after: the task that makes them")
     return [str(Path(directory, path)) for path in sorted(set(found))]
 
 

@@ -24,9 +24,10 @@ class Many:
 
 @dataclass
 class Outputs:
-    """What an inner pipeline gives, by name."""
+    """What an inner pipeline gives, by name; `over` is a future of nothing that is done when all of its calls are."""
 
     values: Mapping[str, Any]
+    over: Any = None
 
 
 @dataclass

@@ -40,7 +40,18 @@ def _taken_apart(value: Any) -> Any:
 
 def as_text(outputs: Mapping[str, Any]) -> str:
     """All of them, as YAML."""
-    return yaml.safe_dump(plain_data(outputs), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(plain_data(outputs), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as lines."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Say how it is written; where YAML cannot do so, it is in quotes."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def write_outputs(directory: Path, outputs: Mapping[str, Any]) -> None:

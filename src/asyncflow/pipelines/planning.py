@@ -11,11 +11,13 @@ from asyncflow import clusters
 from asyncflow.backends.noop import NoopExecutionBackend
 from asyncflow.config import Settings
 from asyncflow.engine import WorkflowEngine
-from asyncflow.errors import CheckpointError
+from asyncflow.errors import CheckpointError, ConfigError, Problem
 from asyncflow.identity import Identity
 from asyncflow.keep import Ticket
 from asyncflow.keeping import Keeping
 from asyncflow.opening import Opened
+from asyncflow.pipelines.bound import Bound
+from asyncflow.pipelines.session import Failure
 from asyncflow.queues.pools import refusal, route
 from asyncflow.runs.record import read_record
 from asyncflow.store import ResultStore
@@ -91,7 +93,9 @@ async def plan(
     opened = Opened("plan", Path(), [backend], settings.defaults, keeping, 100_000, 30.0)
     async with WorkflowEngine(opened) as flow:
         session = pipeline.session(flow, params, names)
-        await session.run()
+        finished = await session.run()
+        if finished.failures:
+            raise ConfigError([_problem(session.bound, finished.failures[0])])
         graph = flow.graph(by_name=True)
         bound = session.bound
         tasks = []
@@ -113,6 +117,15 @@ async def plan(
                 )
             )
         return Plan(tasks, graph)
+
+
+def _problem(bound: Bound, failure: Failure) -> Problem:
+    """Why the calls of a task cannot be made, and where it stands."""
+    document = bound.source.document
+    found = ("tasks", failure.name, "foreach"), ("tasks", failure.name)
+    place = next((each for each in found if each in document.lines), ())
+    where = document.source, document.lines.get(place), document.columns.get(place)
+    return Problem(str(failure.error), ".".join(map(str, place)), *where)
 
 
 def _kept(run: Path | None) -> frozenset[str] | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from asyncflow.pipelines import travel
 from asyncflow.pipelines.conditions import holds
 from asyncflow.pipelines.expressions import references_in
-from asyncflow.pipelines.items import items_of
-from asyncflow.pipelines.making import Many, Outputs, Scope, Skipped, is_future_or_late, plain
+from asyncflow.pipelines.items import items_of, looks_at_files
+from asyncflow.pipelines.making import Many, Outputs, Scope, Skipped, is_future_or_late
 from asyncflow.pipelines.script import script_words
 from asyncflow.pipelines.source import Source, Step
 from asyncflow.pipelines.travel import Pick
@@ -75,13 +75,22 @@ class Runner:
                 self._make(self._source.steps[name]), name=f"{self._prefix}{name}"
             )
 
-    async def made(self) -> None:
-        """Wait until all calls are made; an error of making one is raised, the first one."""
+    async def made(self, *, is_all: bool = False) -> None:
+        """Wait until all calls are made, or one cannot be; with `is_all` the others are waited for then.
+
+        The error of the first one that cannot be made is raised.
+        """
         making = list(self._making.values())
         if making:
-            done, _ = await asyncio.wait(making, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            await asyncio.wait(making, return_when=asyncio.ALL_COMPLETED if is_all else asyncio.FIRST_EXCEPTION)
+        if (broken := self.broken()) is not None:
+            raise broken[1]
+
+    def broken(self) -> tuple[str, BaseException] | None:
+        """The first task whose calls could not be made, and why; those behind it have the same error."""
+        ended = [task for task in self._making.values() if task.done() and not task.cancelled()]
+        errors = [(task.get_name(), task.exception()) for task in ended]  # all are asked: none is left unretrieved
+        return next(((name, error) for name, error in errors if error is not None), None)
 
     def forget(self) -> None:
         """Let go of what was made: what nothing else needs may leave the cluster's memory."""
@@ -132,8 +141,14 @@ class Runner:
         """Futures of the tasks that it comes after."""
         found: list[Any] = []
         for name in step.model.after:
-            _gather(plain(self._made[name]), found)
+            _gather(self._made[name], found)
         return found
+
+    def _over(self, after: list[Any]) -> "TaskFuture":
+        """A future of nothing, which is done when those are."""
+        options: Any = {"name": f"{self._prefix}after", "after": after, "checkpoint": False}
+        over: TaskFuture = self._flow.function_task(**options)(travel.nothing)()
+        return over
 
     async def _items(self, step: Step, scope: Scope) -> list[Any]:
         """What it is done for each of; of a list that is made while it runs, parts that stay where they are."""
@@ -145,6 +160,11 @@ class Runner:
                 count = 1
                 self.open_tasks.add(step.name)
             return [Pick(pick.value, (*pick.steps, index), pick.text) for index in range(count)]
+        if (after := self._after(step)) and looks_at_files(value):  # which those tasks may make
+            over = self._over(after)
+            if await over is not True:  # a dry run
+                self.open_tasks.add(step.name)
+                return [Pick(over, (), "foreach")]
         return await asyncio.to_thread(items_of, value, str(self._source.directory))  # a glob looks at disks
 
     async def _holds(self, condition: Any, scope: Scope) -> bool:
@@ -162,7 +182,10 @@ class Runner:
         make = {"function": self._function, "command": self._command, "pipeline": self._pipeline}[step.kind](
             step, options
         )
-        return make if step.repeat is None else self._repeated(step, make)
+        if step.repeat is None:
+            return make
+        self.open_tasks.add(step.name)
+        return self._repeated(step, make)
 
     def _function(self, step: Step, options: Mapping[str, Any]) -> Make:
         assert step.function is not None
@@ -197,13 +220,25 @@ class Runner:
 
     def _pipeline(self, step: Step, options: Mapping[str, Any]) -> Make:
         tree = step.trees.get("params") or {}
+        has_followers = any(step.name in each.model.after for each in self._source.steps.values())
 
         async def make(scope: Scope) -> Outputs:
+            if after := options.get("after"):
+                await self._over(after)
+            calls: list[TaskFuture] = []
+
+            def note(call: "TaskFuture") -> None:
+                if has_followers:
+                    calls.append(call)
+                self._on_call(call)
+
             runner = self._inner[step.name](scope.value(tree))
-            runner.start((each.name for each in runner._source.ordered()), self._on_call)  # noqa: SLF001
+            runner.start((each.name for each in runner._source.ordered()), note)  # noqa: SLF001
             try:
                 await runner.made()
-                return Outputs(await runner.outputs())
+                if runner.open_tasks:
+                    self.open_tasks.add(step.name)
+                return Outputs(await runner.outputs(), self._over(calls) if calls else None)
             except BaseException:
                 runner.cancel()
                 raise
@@ -254,13 +289,11 @@ async def _now(made: Any) -> Any:
 
 
 def _gather(value: Any, into: list[Any]) -> None:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for each in value:
+    if isinstance(value, Many):
+        for each in value.parts:
             _gather(each, into)
-    elif isinstance(value, Pick):
-        _gather(value.value, into)
+    elif isinstance(value, Outputs):
+        _gather(value.over, into)
     elif isinstance(value, asyncio.Future):
         into.append(value)
 

@@ -30,7 +30,7 @@ def script_words(shell: str, template: str | Template) -> list[Any]:
         *SHELLS[shell],
         f"{prelude}; shift {len(names)}\n{text}",
         shell,
-        *(Template((each,)) for each in references),
+        *(Template(("", each)) for each in references),  # no reference alone, which may be several words
     ]
 
 

@@ -24,7 +24,10 @@ MOST = 100
 
 @dataclass
 class Failure:
-    """A call that failed by itself: the task, the id of the call, the error."""
+    """A call that failed by itself: the task, the id of the call, the error.
+
+    Without an id it is the task whose calls could not be made.
+    """
 
     name: str
     id: str
@@ -93,7 +96,7 @@ class Session:
         """Make all calls and wait for them; cancelling it cancels them."""
         self._runner.start(self.names, self._watch)
         try:
-            await self._until_over(asyncio.ensure_future(self._runner.made()))
+            await self._until_over(asyncio.ensure_future(self._runner.made(is_all=self._keep_going)))
         except BaseException:
             self._cancel()
             raise
@@ -107,30 +110,27 @@ class Session:
                 waiting: list[asyncio.Future[Any]] = [turned] if made.done() else [turned, made]
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 turned.cancel()
-                if made.done() and not self._keep_going:
-                    made.result()
-                if self._finished.failed and not self._keep_going:
+                if not self._keep_going and (self._finished.failed or (made.done() and made.exception())):
                     self._cancel()
                     break
-            await self._fetch(made)
+            await self._fetch()
         finally:
             made.cancel()
 
-    async def _fetch(self, made: "asyncio.Future[None]") -> None:
+    async def _fetch(self) -> None:
         """The outputs, each by itself: one that is not made must not cost the others."""
+        if not self._finished.failed and (broken := self._runner.broken()) is not None:
+            self._finished.failures.append(Failure(broken[0], "", broken[1]))
+            self._finished.failed += 1
         if self._finished.failed and not self._keep_going:
             first = self._finished.failures[0].error
             self._finished.missing = dict.fromkeys(self._wanted(), first)
             return
-        broken = made.exception() if made.done() and not made.cancelled() else None
         for name in self._wanted():
             try:
                 self._finished.outputs[name] = await self._value(name)
             except Exception as error:
                 self._finished.missing[name] = error
-        if broken is not None and not self._finished.failures:
-            self._finished.failures.append(Failure(self.bound.source.name, "", broken))
-            self._finished.failed += 1
         self._runner.forget()
 
     def _wanted(self) -> Iterable[str]:
@@ -160,6 +160,7 @@ class Session:
         self._unfinished.discard(node.number)
         if node.state is TaskState.FAILED and node.cause == node.key and node.error is not None:
             self._finished.failed += 1
+            asyncio.get_running_loop().call_soon(self._flow._dispatch.ledger.seen, node)  # noqa: SLF001 - we tell it
             if len(self._finished.failures) < MOST:
                 self._finished.failures.append(Failure(node.name, node.key, node.error))
         self._turned.set()

@@ -123,6 +123,11 @@ def truth(value: Any) -> bool:
     return bool(settled(value))
 
 
+def nothing() -> bool:
+    """The body of a call that only waits for others; true, which no dry run says."""
+    return True
+
+
 def count(value: Any) -> int:
     """How many items there are to do something for.
 
@@ -141,9 +146,12 @@ def _settle(value: Pick | Text) -> Any:
 
 
 def _word(value: Any) -> str:
-    if value is None or isinstance(value, Mapping):
-        kind = "nothing" if value is None else "a mapping"
-        raise FieldError(f"{kind} cannot be part of a command or a text; name a field of it")
+    if value is None or isinstance(value, (Mapping, list, tuple)):
+        kind = "nothing" if value is None else "a mapping" if isinstance(value, Mapping) else "a list"
+        remedy = (
+            "name an item of it, or give it as an item of run: by itself" if kind == "a list" else "name a field of it"
+        )
+        raise FieldError(f"{kind} cannot be part of a command or a text; {remedy}")
     if isinstance(value, bool):
         return str(value).lower()  # as the file writes it
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
