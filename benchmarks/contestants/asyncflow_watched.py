@@ -24,7 +24,7 @@ def opened():
         async def watched():
             flow = await create()
             flow.events.subscribe(lambda event: heard.append(event.kind) if len(heard) < 100 else None)
-            progress.watch(flow._dispatch.events)
+            progress.watch(flow._dispatch.events)  # noqa: SLF001 - on a terminal of its own
             return flow
 
         with _engine.opened(watched, bodies) as engine:
