@@ -69,7 +69,9 @@ def _command(path: str, /, **given: Any) -> int:
     Its outputs are printed, and written into the run directory (outputs.yaml, outputs.json, outputs/). The exit status
     is 0 only if every output was made.
     """
+    from asyncflow.config import load_settings
     from asyncflow.pipelines import load_pipeline
+    from asyncflow.pipelines.planning import check
 
     pipeline = load_pipeline(path)
     params = params_of(pipeline, given["files"], given["words"])
@@ -77,6 +79,8 @@ def _command(path: str, /, **given: Any) -> int:
         names = chosen(pipeline, given["only"], given["until"])
     except KeyError as error:
         refuse(str(error.args[0]))
+    config = os.environ.get("ASYNCFLOW_CONFIG") or pipeline.config
+    check(pipeline, params, load_settings(config))
     return asyncio.run(_play(pipeline, params, names, keep_going=given["keep_going"], dry_run=given["dry_run"]))
 
 

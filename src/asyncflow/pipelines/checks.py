@@ -125,7 +125,7 @@ def _check_options(
         if name in reserved and (kind != "block" or name not in BLOCK_ONLY):
             told = {
                 "name": "the task has its name already; take it away",
-                "after": "write after: beside it",
+                "after": "it is a key of the task; write it beside options:",
                 "shell": "write shell: beside it",
             }
             source.document.complain(f"{name!r} is no option here: {told[name]}", (*place, name))

@@ -16,9 +16,9 @@ from asyncflow.identity import Identity
 from asyncflow.keep import Ticket
 from asyncflow.keeping import Keeping
 from asyncflow.opening import Opened
-from asyncflow.pipelines.bound import Bound
+from asyncflow.pipelines.bound import Bound, refusals
 from asyncflow.pipelines.session import Failure
-from asyncflow.queues.pools import refusal, route
+from asyncflow.queues.pools import Pool, refusal, route
 from asyncflow.runs.record import read_record
 from asyncflow.store import ResultStore
 
@@ -69,6 +69,20 @@ class Plan:
     graph: "Graph"
 
 
+def check(pipeline: "Pipeline", params: Mapping[str, Any], settings: Settings) -> None:
+    """See that `pipeline` can run with `params` where `settings` say, before anything is opened there.
+
+    Raises
+    ------
+    ConfigError
+        When a parameter is missing or wrong, or no pool could ever run a task.
+    """
+    pools = _pools(settings)
+    problems = refusals(pipeline.bind(params), lambda options: refusal(pools, options))
+    if problems:
+        raise ConfigError(problems)
+
+
 async def plan(
     pipeline: "Pipeline", params: Mapping[str, Any], settings: Settings, run: Path | None, names: Sequence[str] | None
 ) -> Plan:
@@ -86,8 +100,7 @@ async def plan(
     ConfigError
         When a parameter is missing or wrong, or no pool could ever run a task.
     """
-    kind = clusters.load(settings.kind)
-    pools = kind.pools(settings.cluster or kind.Config())
+    pools = _pools(settings)
     keeping = _Looked(_kept(run))
     backend = await NoopExecutionBackend("dask", lambda options: refusal(pools, options))
     opened = Opened("plan", Path(), [backend], settings.defaults, keeping, 100_000, 30.0)
@@ -126,6 +139,12 @@ def _problem(bound: Bound, failure: Failure) -> Problem:
     place = next((each for each in found if each in document.lines), ())
     where = document.source, document.lines.get(place), document.columns.get(place)
     return Problem(str(failure.error), ".".join(map(str, place)), *where)
+
+
+def _pools(settings: Settings) -> list[Pool]:
+    kind = clusters.load(settings.kind)
+    found: list[Pool] = kind.pools(settings.cluster or kind.Config())
+    return found
 
 
 def _kept(run: Path | None) -> frozenset[str] | None:
