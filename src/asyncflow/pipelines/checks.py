@@ -7,6 +7,7 @@ from asyncflow.config.source import Place
 from asyncflow.errors import OptionError
 from asyncflow.options import BLOCK_ONLY, DEFAULTABLE, parse_options
 from asyncflow.pipelines.expressions import NAMED, ROOTS, Reference, Template, references_in, templates_in
+from asyncflow.pipelines.making import LATE_FILE
 from asyncflow.pipelines.params import settle
 from asyncflow.pipelines.source import PARTS, Source, Step
 from asyncflow.suggest import hint
@@ -22,6 +23,8 @@ def check_references(source: Source, environ: Mapping[str, str]) -> None:
     """Complain of every reference to what there is not, or not there."""
     for place, step, part, reference in _all(source):
         problem = _unknown(source, reference, environ) or _misplaced(step, part, reference)
+        if problem is None and reference.root == "tasks" and _names_a_file(place, part):
+            problem = f"{reference.text}: {LATE_FILE}"
         if problem is not None:
             source.document.complain(problem, place)
     for step in source.steps.values():
@@ -29,6 +32,11 @@ def check_references(source: Source, environ: Mapping[str, str]) -> None:
             if name not in source.steps and name not in source.broken:
                 problem = f"there is no task {name!r}; {hint(name, list(source.steps))}"
                 source.document.complain(problem, ("tasks", step.name, "after", index))
+
+
+def _names_a_file(place: Place, part: str) -> bool:
+    """Whether the text at `place` is the name of a declared file."""
+    return part in {"needs", "makes"} or (part == "run" and place[-1] in {"input", "output"})
 
 
 def _all(source: Source) -> Iterator[tuple[Place, Step | None, str, Reference]]:
