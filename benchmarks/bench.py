@@ -29,6 +29,7 @@ import slurm
 TITLES = {
     "dask": "Two worker processes of one thread each, no encryption",
     "runs": "Runs that survive: two worker processes of one thread each, no encryption",
+    "watched": "Watched: two worker processes of one thread each, no encryption",
     "slurm": "Two Slurm jobs of one worker with one thread each, TLS on both sides",
     "threads": "ThreadPoolExecutor(2)",
 }

@@ -26,7 +26,14 @@ class Workload:
 WORKLOADS = (
     # From the contestant's first import to its first result: measured by the turn itself.
     Workload("first", "first result: imports, scheduler, queue, a worker", full=1, quick=1, warm=0, tables=("slurm",)),
-    Workload("fan_out", "fan-out of {:,} no-ops", full=2000, quick=100, warm=50),
+    Workload(
+        "fan_out",
+        "fan-out of {:,} no-ops",
+        full=2000,
+        quick=100,
+        warm=50,
+        tables=("dask", "watched", "slurm", "threads"),
+    ),
     Workload("chain", "chain of {:,}", full=300, quick=20, warm=5),
     Workload("hops", "{:,} hops, each awaited before the next", full=100, quick=10, warm=5),
     Workload("pipelines", "{:,} pipelines task3(task1(), task2()) at once", full=200, quick=10, warm=5),

@@ -11,8 +11,15 @@ import termios
 import time
 
 import pyte
+from rich.text import Text
 
 PATIENCE = 60.0
+
+#: Rich's names of pyte's colours; others are hexadecimal.
+_COLOURS = {name: name for name in ("default", "black", "red", "green", "blue", "magenta", "cyan", "white")}
+_COLOURS |= (
+    {"brown": "yellow"} | {f"bright{name}": f"bright_{name}" for name in _COLOURS} | {"brightbrown": "bright_yellow"}
+)
 
 
 class PseudoTerminal:
@@ -54,6 +61,18 @@ class PseudoTerminal:
     def lines(self):
         """What is on the screen."""
         return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def colours(self):
+        """What is on the screen, as `rich.text.Text` with its colours."""
+        shown = Text()
+        for y, line in enumerate(self.lines):
+            for x in range(len(line)):
+                char = self._screen.buffer[y][x]
+                shown.append(char.data, f"{_COLOURS.get(char.fg, f'#{char.fg}')}{' bold' if char.bold else ''}")
+            shown.append("\n")
+        shown.rstrip()
+        return shown
 
     @property
     def text(self):

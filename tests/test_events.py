@@ -243,9 +243,9 @@ async def test_who_comes_late_is_told_what_is_the_case(dask_flow):
     await dask_flow.function_task(add)(1)
     await until(lambda: sum(isinstance(each, events.WorkerJoined) for each in first) == 2)
     dask_flow.events.subscribe(late)
-    await until(lambda: len(late) >= 3)
-    assert [each.event_type for each in late[:3]] == ["SessionStarted", "WorkerJoined", "WorkerJoined"]
-    assert all(each.slots == 2 for each in late[1:3])
+    await until(lambda: len(late) >= 4)
+    assert [each.event_type for each in late[:4]] == ["PoolDeclared", "SessionStarted", *["WorkerJoined"] * 2]
+    assert all(each.slots == 2 for each in late[2:4])
 
 
 async def test_what_a_callback_does_not_take_is_dropped_and_counted(thread_flow, monkeypatch):

@@ -20,6 +20,11 @@ TABLES = {
         "asyncflow_journal": "with a run directory",
         "asyncflow_checkpoint": "with checkpoint=True",
     },
+    "watched": {
+        "asyncflow_dask": "asyncflow",
+        "asyncflow_watched": "with events and progress",
+        "asyncflow_journal": "with a run directory",
+    },
     "slurm": {
         "slurm_by_hand": "SLURMCluster by hand",
         "asyncflow_slurm": "asyncflow",

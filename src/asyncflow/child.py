@@ -125,9 +125,9 @@ def _dump(value: "Any") -> "tuple[bytes, list[memoryview]]":
         raise
     except Exception:  # noqa: S110 - what lives in a script or a function goes by value
         pass
-    import cloudpickle
+    from asyncflow.byvalue import dump_by_value
 
-    return _dump_with(cloudpickle.dumps, value)
+    return _dump_with(dump_by_value, value)
 
 
 def _dump_with(dumps: "Any", value: "Any") -> "tuple[bytes, list[memoryview]]":

@@ -6,9 +6,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import IO, Any, NamedTuple
 
-import cloudpickle
 from tblib import Traceback
 
+from asyncflow.byvalue import ValuePickler
 from asyncflow.errors import RemoteError, TaskExitError, rebuild
 
 _MAX_CHAIN = 16  # causes of causes; more tells nobody anything
@@ -85,7 +85,7 @@ def _pickled(error: BaseException) -> bytes | None:
     return None
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(ValuePickler):
     """Pickles exceptions as told.
 
     Distributed registers tblib's way for all of them: it drops what builtin ones hold outside of their attributes, and

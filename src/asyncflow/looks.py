@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from asyncflow.dispatch import Dispatch
 from asyncflow.notebook.graph import Graph
-from asyncflow.notebook.live import NotebookProgress, Pace, in_notebook
+from asyncflow.notebook.live import NotebookProgress, Pace
 from asyncflow.notebook.page import EngineView, engine_html, progress_html
 from asyncflow.notebook.workforce import pools_of
 
@@ -32,15 +32,7 @@ class Looks:
         return Graph(self._dispatch.ledger.picture(), by_name=by_name)
 
     def follow(self, interval: float) -> NotebookProgress:
-        """Show in this notebook how far it is; a view shown earlier keeps what it shows.
-
-        Raises
-        ------
-        RuntimeError
-            Outside a notebook.
-        """
-        if not in_notebook():
-            raise RuntimeError("flow.progress() shows itself in a notebook, and this is none; see flow.events")
+        """Show in this notebook how far it is; a view shown earlier keeps what it shows."""
         self.close()
         self._live = NotebookProgress(_render(self), interval)
         return self._live

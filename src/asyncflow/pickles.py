@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import cloudpickle
-
+from asyncflow.byvalue import dump_by_value
 from asyncflow.errors import SerializationError
 from asyncflow.references import PLAIN, Fingerprint, references
 
@@ -33,9 +32,9 @@ def dumps(value: Any) -> bytes:
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception:
-        return bytes(cloudpickle.dumps(value, protocol=5))
+        return dump_by_value(value)
     # A class or function of the script pickles by a reference that no worker can follow.
-    return bytes(cloudpickle.dumps(value, protocol=5)) if b"__main__" in data else data
+    return dump_by_value(value) if b"__main__" in data else data
 
 
 def dump_arguments(
@@ -175,7 +174,7 @@ class FunctionPickle:
         marks = self._fingerprint.take()
         if marks is None or marks != self._marks:
             try:
-                self._data = bytes(cloudpickle.dumps(self._wrap(), protocol=5))
+                self._data = dump_by_value(self._wrap())
             except Exception as error:
                 raise self._blame(error) from error
             self._marks = marks
@@ -186,7 +185,7 @@ class FunctionPickle:
         parts = references(self._function) if isinstance(self._function, types.FunctionType) else ()
         for part in parts:
             try:
-                cloudpickle.dumps(part.value)
+                dump_by_value(part.value)
             except Exception:
                 return SerializationError(
                     f"task {name!r} cannot be pickled: it refers to {part.name!r}, a {type(part.value).__name__} "

@@ -23,6 +23,7 @@ _FIRST_READ = 16_384  # most headers are shorter
 _LONGEST = 2**26  # and none is longer
 
 _OWNER = "OWNER"
+_LONGEST_TOKEN = 4096
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 
@@ -172,7 +173,7 @@ class ResultStore:
         FencedError
             When another has claimed them.
         """
-        found = self._place.get(_OWNER)
+        found = self._place.get(_OWNER, _LONGEST_TOKEN)
         if found is not None and found != token.encode():
             raise FencedError(
                 f"the results in {self.url} are another driver's by now; what this one still runs is not kept: use "

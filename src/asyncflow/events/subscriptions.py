@@ -22,6 +22,9 @@ WAITING = 100_000
 #: Events told in one turn of the loop.
 _TURN = 500
 
+#: Seconds that an event waits for others to be told with it: to wake the loop for each would cost more than to tell it.
+_PAUSE = 0.02
+
 Kinds = type[Event] | str | Iterable[type[Event] | str]
 Callback = Callable[[Any], Any]
 
@@ -39,7 +42,7 @@ class Subscription:
         self,
         events: Events,
         callback: Callback,
-        wants: Callable[[Event], bool],
+        wants: Callable[[Event], bool] | None,
         closed: Callable[["Subscription"], object],
     ) -> None:
         self.dropped = 0
@@ -88,7 +91,7 @@ class Subscription:
         self.close()
 
     def _take(self, event: Event) -> None:
-        if not self._wants(event):
+        if self._wants is not None and not self._wants(event):
             return
         with self._lock:
             if len(self._waiting) >= WAITING:
@@ -99,7 +102,7 @@ class Subscription:
                 return
             self._is_woken = True
         try:
-            self._loop.call_soon_threadsafe(self._deliver)
+            self._loop.call_soon_threadsafe(self._loop.call_later, _PAUSE, self._deliver)
         except RuntimeError:  # its loop has closed
             self.close()
 
@@ -111,7 +114,7 @@ class Subscription:
             return  # which will find them
         for _ in range(min(len(self._waiting), _TURN)):
             result = self._call(self._waiting.popleft())
-            if inspect.isawaitable(result):
+            if result is not None and inspect.isawaitable(result):
                 self._telling = self._loop.create_task(self._tell(result))
                 return
         if self._waiting:
@@ -207,7 +210,9 @@ class UserEvents:
             each.close()
 
 
-def _filter(kinds: Kinds | None, tasks: str | Iterable[str] | None) -> Callable[[Event], bool]:
+def _filter(kinds: Kinds | None, tasks: str | Iterable[str] | None) -> Callable[[Event], bool] | None:
+    if kinds is None and tasks is None:
+        return None
     listed = () if kinds is None else (kinds,) if isinstance(kinds, (str, type)) else tuple(kinds)
     classes = tuple(each for each in listed if isinstance(each, type))
     names = frozenset(each for each in listed if isinstance(each, str))
