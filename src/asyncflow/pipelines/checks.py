@@ -132,11 +132,11 @@ def _check_options(
     for name in given:
         if name in reserved and (kind != "block" or name not in BLOCK_ONLY):
             told = {
-                "name": "the task has its name already; take it away",
+                "name": "take it away: the task has its name already",
                 "after": "write after: beside it",
                 "shell": "write shell: beside it",
             }
-            source.document.complain(f"{name!r} is no option here: {told[name]}", (*place, name))
+            source.document.complain(f"{name!r} is no option here; {told[name]}", (*place, name))
         elif only_defaults and name not in DEFAULTABLE:
             source.document.complain(
                 f"{name!r} cannot be a default of all tasks; {hint(name, sorted(DEFAULTABLE))}", (*place, name)
