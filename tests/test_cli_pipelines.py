@@ -130,7 +130,9 @@ def failing(place):
     (place / "f.yaml").write_text(FAILING)
 
     def _failing(*words, status, run="r"):
-        return asyncflow("run", "f.yaml", "-q", "--config", "config.yaml", "--run-id", run, *words, cwd=place, status=status)
+        return asyncflow(
+            "run", "f.yaml", "-q", "--config", "config.yaml", "--run-id", run, *words, cwd=place, status=status
+        )
 
     return _failing
 
@@ -154,7 +156,9 @@ def test_parameters_come_from_words_and_files(place, failing):
     (place / "values.yaml").write_text("{text: from a file, count: 1}")
     out, _ = failing("--only", "good", "--params", "values.yaml", status=0)
     assert yaml.safe_load(out) == {"good": ["from a file"]}
-    out, _ = failing("--only", "good", "--params", "values.yaml", "--set", "text=5", "--set", "count=3", status=0, run="s")
+    out, _ = failing(
+        "--only", "good", "--params", "values.yaml", "--set", "text=5", "--set", "count=3", status=0, run="s"
+    )
     assert yaml.safe_load(out) == {"good": ["5", "5", "5"]}
     for words, text in (
         (("--set", "count=many"), "the parameter 'count' must be a whole number, not 'many'"),

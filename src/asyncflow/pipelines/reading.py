@@ -150,7 +150,7 @@ def _check_kind(document: Document, model: TaskModel, place: Place) -> None:
             document.complain(f"{key!r} goes with {kind}:, and this task has {kinds[0]}:; take it away", (*place, key))
     if isinstance(model.run, str) and not model.shell:
         document.complain(
-            "is one text: give a list, each item one argument, or shell: true if it is a script for a shell",
+            "is one text; give a list, each item one argument, or shell: true if it is a script for a shell",
             (*place, "run"),
         )
     elif isinstance(model.run, list) and model.shell:
