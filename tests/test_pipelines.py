@@ -43,6 +43,10 @@ def same(value):
     return value
 
 
+def read(input):
+    return input
+
+
 def fail(text: str) -> str:
     raise ValueError(text)
 
@@ -384,6 +388,32 @@ async def test_files_of_commands_are_checked_and_handed_on(pipeline, tmp_path):
         missing = pipeline('tasks: {a: {run: ["true"], makes: [nothing.txt]}}', "missing.yaml")
         with pytest.raises(Exception, match=r"nothing\.txt"):
             await missing.run(flow)
+
+
+async def test_only_commands_and_arguments_have_files(pipeline, run):
+    """A parameter, or a name of items, may be called input or output."""
+    (source := pipeline("tasks: {a: {run: [a]}}").path.with_name("source.txt")).write_text("here")
+    loaded = pipeline("""
+        tasks:
+          alone: {call: "under_test:read", args: {input: 3}}
+          many: {call: "under_test:same", args: ["${item.output}"], foreach: {product: {output: [1, 2]}}}
+          file: {call: "under_test:read", args: {input: {input: source.txt}}}
+        outputs: {alone: "${tasks.alone}", many: "${tasks.many}", file: "${tasks.file}"}
+    """)
+    outputs = await run(loaded)
+    assert (outputs["alone"], outputs["many"]) == (3, [1, 2])
+    assert outputs["file"].path == str(source)
+
+
+async def test_a_file_must_have_its_name_before_its_task_is_called(pipeline, run):
+    """What is known only when others have ended names none."""
+    loaded = pipeline("""
+        tasks:
+          names: {call: "under_test:same", args: {value: [a, b]}}
+          each: {run: [touch, {output: "${item}"}], foreach: "${tasks.names}"}
+    """)
+    with pytest.raises(FieldError, match="a declared file must have its name before any task has run"):
+        await run(loaded)
 
 
 async def test_a_pipeline_within_a_pipeline_gives_its_outputs(pipeline, run):

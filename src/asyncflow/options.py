@@ -177,7 +177,7 @@ def _unknown(name: str, kind: str, valid: list[str]) -> str:
     if kind == "block" and name in TaskOptions.model_fields:
         return f"option {name!r} is for tasks, and a block runs on the driver; {one_of(valid)}"
     if name in COMMAND_ONLY:
-        return f"option {name!r} is for executable tasks only: a {kind} task shares its worker's process; leave it out"
+        return f"option {name!r} is for executable tasks only: a {kind} task shares its worker's process; take it away"
     return f"unknown option {name!r}; {hint(name, valid)}"
 
 

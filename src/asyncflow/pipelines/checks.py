@@ -7,6 +7,7 @@ from asyncflow.config.source import Place
 from asyncflow.errors import OptionError
 from asyncflow.options import BLOCK_ONLY, DEFAULTABLE, parse_options
 from asyncflow.pipelines.expressions import NAMED, ROOTS, Reference, Template, references_in, templates_in
+from asyncflow.pipelines.making import LATE_FILE
 from asyncflow.pipelines.params import settle
 from asyncflow.pipelines.source import PARTS, Source, Step
 from asyncflow.suggest import hint
@@ -22,6 +23,8 @@ def check_references(source: Source, environ: Mapping[str, str]) -> None:
     """Complain of every reference to what there is not, or not there."""
     for place, step, part, reference in _all(source):
         problem = _unknown(source, reference, environ) or _misplaced(step, part, reference)
+        if problem is None and reference.root == "tasks" and _names_a_file(place, part):
+            problem = f"{reference.text}: {LATE_FILE}"
         if problem is not None:
             source.document.complain(problem, place)
     for step in source.steps.values():
@@ -29,6 +32,11 @@ def check_references(source: Source, environ: Mapping[str, str]) -> None:
             if name not in source.steps and name not in source.broken:
                 problem = f"there is no task {name!r}; {hint(name, list(source.steps))}"
                 source.document.complain(problem, ("tasks", step.name, "after", index))
+
+
+def _names_a_file(place: Place, part: str) -> bool:
+    """Whether the text at `place` is the name of a declared file."""
+    return part in {"needs", "makes"} or (part == "run" and place[-1] in {"input", "output"})
 
 
 def _all(source: Source) -> Iterator[tuple[Place, Step | None, str, Reference]]:
@@ -124,11 +132,11 @@ def _check_options(
     for name in given:
         if name in reserved and (kind != "block" or name not in BLOCK_ONLY):
             told = {
-                "name": "the task has its name already; take it away",
-                "after": "it is a key of the task; write it beside options:",
+                "name": "take it away: the task has its name already",
+                "after": "write after: beside it",
                 "shell": "write shell: beside it",
             }
-            source.document.complain(f"{name!r} is no option here: {told[name]}", (*place, name))
+            source.document.complain(f"{name!r} is no option here; {told[name]}", (*place, name))
         elif only_defaults and name not in DEFAULTABLE:
             source.document.complain(
                 f"{name!r} cannot be a default of all tasks; {hint(name, sorted(DEFAULTABLE))}", (*place, name)

@@ -10,6 +10,12 @@ from asyncflow.pipelines.expressions import ALL, Reference, Template
 from asyncflow.pipelines.expressions import Step as Hop
 from asyncflow.pipelines.travel import Pick, Text, dig, is_late
 
+#: What is wrong with a file that only a result could name.
+LATE_FILE = (
+    "a declared file must have its name before any task has run; refer to parameters or listed items, and pass what a "
+    'task has made by itself, as ${tasks.name.files["file"]}'
+)
+
 
 class Skipped:
     """A task whose ``when`` did not hold, or that needs one."""
@@ -55,27 +61,45 @@ class Scope:
         """The same with some more."""
         return Scope(self.early, self.made, self.directory, {**self.local, **local})
 
-    def value(self, tree: Any) -> Any:
-        """What a parsed tree stands for: futures where results belong, and `Pick` and `Text` where parts of them do."""
+    def value(self, tree: Any, *, has_files: bool = False) -> Any:
+        """What a parsed tree stands for: futures where results belong, and `Pick` and `Text` where parts of them do.
+
+        With `has_files`, ``{input: PATH}`` and ``{output: PATH}`` are files.
+        """
         if isinstance(tree, Template):
             return self._text(tree)
         if isinstance(tree, list):
-            return [self.value(item) for item in tree]
+            return [self.value(item, has_files=has_files) for item in tree]
         if isinstance(tree, dict):
-            if (file := self._file(tree)) is not None:
+            if has_files and (file := self._file(tree)) is not None:
                 return file
-            return {key: self.value(item) for key, item in tree.items()}
+            return {key: self.value(item, has_files=has_files) for key, item in tree.items()}
         return tree
+
+    def arguments(self, tree: Any) -> tuple[list[Any], dict[str, Any]]:
+        """What a function is called with, in order and by name."""
+        if isinstance(tree, list):
+            return self.value(tree, has_files=True), {}
+        return [], {name: self.value(item, has_files=True) for name, item in tree.items()}
 
     def files(self, trees: Mapping[str, Any]) -> dict[str, list[InputFile | OutputFile]]:
         """What the parts ``needs`` and ``makes`` of a task declare."""
         found: dict[str, list[InputFile | OutputFile]] = {
-            "needs": [self._input(path) for path in self.value(trees.get("needs") or [])],
-            "makes": [OutputFile(path) for path in self.value(trees.get("makes") or [])],
+            "needs": [self._input(path) for path in trees.get("needs") or []],
+            "makes": [OutputFile(self._path(path)) for path in trees.get("makes") or []],
         }
         return {name: files for name, files in found.items() if files}
 
-    def _input(self, path: str) -> InputFile:
+    def _path(self, tree: Any) -> str:
+        path = self.value(tree)
+        if isinstance(path, str):
+            return path
+        if is_future_or_late(path):
+            raise FieldError(LATE_FILE)
+        raise FieldError(f"a {type(path).__name__} names no file; give a path as text")
+
+    def _input(self, tree: Any) -> InputFile:
+        path = self._path(tree)
         return InputFile(path if path.startswith(("/", "~")) else f"{self.directory}/{path}")
 
     def refer(self, reference: Reference) -> Any:
@@ -95,9 +119,9 @@ class Scope:
 
     def _file(self, tree: Mapping[str, Any]) -> InputFile | OutputFile | None:
         if tree.keys() == {"input"}:
-            return self._input(self.value(tree["input"]))
+            return self._input(tree["input"])
         if tree.keys() == {"output"}:
-            return OutputFile(self.value(tree["output"]))
+            return OutputFile(self._path(tree["output"]))
         return None
 
 

@@ -194,8 +194,7 @@ class Runner:
         late = flow.function_task(**options)(travel.prepared(function))
 
         def make(scope: Scope) -> Any:
-            value = scope.value(tree)
-            args, kwargs = (value, {}) if isinstance(value, list) else ((), value)
+            args, kwargs = scope.arguments(tree)
             task = late if travel.has_late(args, kwargs) else direct
             return self._note(task(*args, **kwargs))
 
@@ -209,7 +208,7 @@ class Runner:
 
         def make(scope: Scope) -> Any:
             files = scope.files(step.trees)
-            output = self._note(task(scope.value(words), **files))
+            output = self._note(task(scope.value(words, has_files=True), **files))
             return (
                 output
                 if form == "text"
