@@ -9,9 +9,10 @@ from distributed import Client, LocalCluster
 
 from asyncflow import ConcurrentExecutionBackend, DaskExecutionBackend, ExecutionBackend, NoopExecutionBackend
 from asyncflow.arguments import fill
-from asyncflow.call import Site, attempt
+from asyncflow.call import attempt
 from asyncflow.failures import carried
 from asyncflow.node import Outcome
+from asyncflow.site import Site
 from asyncflow.states import TaskState
 from asyncflow.stop import Stop
 from asyncflow.testing import BackendConformance

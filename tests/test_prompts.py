@@ -3,7 +3,7 @@
 import pytest
 
 from asyncflow import NoopExecutionBackend, WorkflowEngine
-from asyncflow.call import parse_prompt
+from asyncflow.body import parse_prompt
 from asyncflow.errors import EmptyBodyError
 
 

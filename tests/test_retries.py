@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from asyncflow import TaskOptions
 from asyncflow.attempts import LONGEST_DELAY, delay_before
-from asyncflow.call import RetryLater, Site, attempt
+from asyncflow.call import RetryLater, attempt
 from asyncflow.recipe import Kind, Recipe
+from asyncflow.site import Site
 from asyncflow.stop import Stop
 from gates import Notes
 

@@ -6,8 +6,9 @@ import logging
 import pytest
 
 from asyncflow import TaskState, TaskTimeoutError
-from asyncflow.call import Site, attempt
+from asyncflow.call import attempt
 from asyncflow.recipe import Kind, Recipe
+from asyncflow.site import Site
 from asyncflow.stop import Stop
 from conftest import eventually
 from gates import Gate, Notes, is_alive, until

@@ -2,36 +2,24 @@
 
 import dataclasses
 import functools
-import inspect
 import os
 import pickle
 import socket
-import threading
 import uuid
-from collections.abc import Callable
 from concurrent.futures import CancelledError
-from pathlib import Path
-from random import Random
 from typing import Any
 
 from asyncflow.arguments import fill
 from asyncflow.attempts import delay_before, worth_another
-from asyncflow.capture import captured
-from asyncflow.carrier import bound, bound_apart
-from asyncflow.command import Command, command_environment, parse_command
-from asyncflow.deadline import killed_in_time, left_in_time
+from asyncflow.body import is_inside, run_body
 from asyncflow.declared import with_files
-from asyncflow.errors import CorruptResultError, EmptyBodyError, FencedError, MissingModuleError
+from asyncflow.errors import CorruptResultError, FencedError, MissingModuleError
 from asyncflow.failures import PackedError, carried, pack, told
-from asyncflow.groups import Guardian
-from asyncflow.isolated import IsolatedBody
 from asyncflow.keep import Ticket, kept
 from asyncflow.logs import Body, inside
-from asyncflow.loops import run_coroutine
 from asyncflow.measure import Measure, Meter
-from asyncflow.output import Output, output_directory
-from asyncflow.recipe import Kind, Recipe
-from asyncflow.slots import Slots
+from asyncflow.recipe import Recipe
+from asyncflow.site import Site
 from asyncflow.stop import Stop
 
 
@@ -83,90 +71,6 @@ class RetryLater(Exception):  # noqa: N818 - a signal between `attempt` and its 
         return {"attempt": self.attempt, "error": self.reason, "delay": round(self.delay, 3)}
 
 
-class Site:
-    """What one worker (or executor) gives to the bodies that run on it.
-
-    Attributes
-    ----------
-    overdue : list of str
-        The names of the tasks whose functions still run though their time is over; nobody waits for them.
-    is_heard : bool
-        Whether anybody wants to know what bodies take.
-    """
-
-    def __init__(self, cores: int, devices: int = 0) -> None:
-        self.slots = Slots(cores, devices)
-        self.guardian = Guardian()
-        self.overdue: list[str] = []
-        self.random = Random()  # noqa: S311 - spreads attempts over time
-        self.is_heard = False
-        self._stops: dict[str, Stop] = {}
-        self._running: set[str] = set()
-        self._measures: dict[str, Measure] = {}
-
-    def begin(self, key: str) -> Stop:
-        """A body begins; its stop sign."""
-        stop = self._stops[key] = Stop()
-        return stop
-
-    def end(self, key: str) -> None:
-        """It ended."""
-        self._stops.pop(key, None)
-
-    def stop(self, key: str) -> None:
-        """End that body early; nothing where it does not run here."""
-        stop = self._stops.get(key)
-        if stop is not None:
-            stop.set()
-
-    def entered(self, key: str, meter: Meter | None) -> None:
-        """The body of `key` is about to begin, in this thread: it has its cores, and its files are there."""
-        if meter is not None:
-            meter.begin(is_alone=not self._running)
-            self._running.add(key)
-
-    def left(self, key: str, meter: Meter | None) -> None:
-        """It has ended, in this thread."""
-        if meter is not None:
-            self._running.discard(key)
-            meter.end()
-
-    def note(self, key: str, measure: Measure) -> None:
-        """An attempt of `key` is over, and took that."""
-        self._measures[key] = measure
-
-    def take_measure(self, key: str) -> Measure | None:
-        """What the last attempt of `key` took; None where that is not known."""
-        return self._measures.pop(key, None)
-
-    def prompt(self, text: str, name: str) -> Any:
-        """Answer a prompt.
-
-        Raises
-        ------
-        NotImplementedError
-            Here: only backends that serve prompts can.
-        """
-        raise NotImplementedError(
-            f"prompt task {name!r} reached a backend that does not serve prompts; register one that does with "
-            f"create(backend=[..., it]) and route the task to it with backend='its name' (prompt: {text[:60]!r})"
-        )
-
-    def close(self) -> None:
-        """End what still runs and can be ended; threads that cannot are left."""
-        for stop in list(self._stops.values()):
-            stop.set()
-        self.guardian.close()
-
-
-_inside = threading.local()
-
-
-def is_inside() -> bool:
-    """Whether this thread runs the body of a task, where tasks called are plain functions."""
-    return getattr(_inside, "depth", 0) > 0
-
-
 def attempt(
     recipe: Recipe,
     key: str,
@@ -198,7 +102,7 @@ def attempt(
         with site.slots.hold(recipe.cores, recipe.devices) as devices, inside(_told_of(recipe, key)):
             if stop.is_set():  # while it waited for its turn, or between two attempts
                 raise CancelledError
-            run = functools.partial(_in_time, key=key, site=site, devices=devices, stop=stop, meter=meter)
+            run = functools.partial(run_body, key=key, site=site, devices=devices, stop=stop, meter=meter)
             body = functools.partial(with_files, recipe, key, args, kwargs, run)
             return body() if ticket is None else kept(ticket, body)
     except (FencedError, CorruptResultError):
@@ -252,116 +156,6 @@ def _open_recipe(data: bytes) -> Recipe:
     recipe = pickle.loads(data)
     assert isinstance(recipe, Recipe)
     return recipe
-
-
-def _in_time(
-    recipe: Recipe,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    key: str,
-    site: Site,
-    devices: list[str],
-    stop: Stop,
-    meter: Meter | None,
-) -> Any:
-    is_apart = recipe.kind is Kind.FUNCTION and (recipe.isolated or site.slots.is_share(devices))
-    if is_apart:
-        env = command_environment(recipe.cores, devices, recipe.env)
-        process = IsolatedBody(bound_apart(recipe.function), args, kwargs, recipe.name, env, recipe.memory_limit)
-        inner: Callable[[Stop], Any] = functools.partial(_apart, process, recipe, key, site)
-    else:
-        inner = bound(functools.partial(_here, recipe, key, args, kwargs, site, devices))
-    body = functools.partial(_observed, inner, key, site, meter)
-    if recipe.timeout is None:
-        return body(stop)
-    if is_apart:
-        return killed_in_time(body, recipe.timeout, recipe.name, stop)
-    listens = recipe.kind is Kind.COMMAND or inspect.iscoroutinefunction(recipe.function)
-    return left_in_time(body, recipe.timeout, recipe.name, stop, site.overdue, listens=listens)
-
-
-def _observed(body: Callable[[Stop], Any], key: str, site: Site, meter: Meter | None, stop: Stop) -> Any:
-    site.entered(key, meter)
-    try:
-        return body(stop)
-    finally:
-        site.left(key, meter)
-
-
-def _apart(process: IsolatedBody, recipe: Recipe, key: str, site: Site, stop: Stop) -> Any:
-    if not recipe.captures:
-        return process.run(stop, site.guardian)
-    with _output(recipe, key) as output:
-        try:
-            return process.run(stop, site.guardian, output)
-        except Exception as error:
-            if not stop.is_set():
-                output.tell(error)
-            raise
-
-
-def _here(
-    recipe: Recipe,
-    key: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    site: Site,
-    devices: list[str],
-    stop: Stop,
-) -> Any:
-    if not recipe.captures or recipe.kind is Kind.COMMAND:
-        return _body(recipe, key, args, kwargs, site, devices, stop)
-    with captured(_output(recipe, key)):
-        return _body(recipe, key, args, kwargs, site, devices, stop)
-
-
-def _output(recipe: Recipe, key: str) -> Output:
-    """The files of one attempt; a command that resolves to one of them has it in a directory of its own."""
-    is_own = recipe.is_file and recipe.workdir and recipe.cwd is not None
-    return Output(Path(recipe.cwd or "") if is_own else output_directory(recipe.root, key), recipe.capture_limit)
-
-
-def _body(
-    recipe: Recipe,
-    key: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    site: Site,
-    devices: list[str],
-    stop: Stop,
-) -> Any:
-    _inside.depth = getattr(_inside, "depth", 0) + 1
-    try:
-        returned = recipe.function(*args, **kwargs)
-        if inspect.iscoroutine(returned):
-            returned = run_coroutine(returned, stop)
-    finally:
-        _inside.depth -= 1
-    if recipe.kind is Kind.COMMAND:
-        return _run_command(recipe, key, returned, site, stop, devices)
-    if recipe.kind is Kind.PROMPT:
-        return site.prompt(parse_prompt(returned, recipe.name), recipe.name)
-    return returned
-
-
-def _run_command(recipe: Recipe, key: str, returned: Any, site: Site, stop: Stop, devices: list[str]) -> str:
-    argv = parse_command(returned, recipe.name, shell=recipe.shell)
-    env = command_environment(recipe.cores, devices, recipe.env)
-    output = _output(recipe, key) if recipe.captures else None
-    return Command(argv, env, recipe.cwd, output, is_file=recipe.is_file).run(stop, site.guardian)
-
-
-def parse_prompt(returned: Any, name: str) -> str:
-    """What the body of a prompt task returned, if it is a prompt.
-
-    Raises
-    ------
-    EmptyBodyError
-        When there is nothing to ask.
-    """
-    if isinstance(returned, str) and returned.strip():
-        return returned
-    raise EmptyBodyError(f"prompt task {name!r} returned {returned!r}; return a non-empty string prompt")
 
 
 class Inline:

@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from asyncflow.call import Inline, is_inside
+from asyncflow.body import is_inside
+from asyncflow.call import Inline
 from asyncflow.dispatch import Dispatch
 from asyncflow.futures import TaskFuture
 from asyncflow.identity import FunctionIdentity

@@ -13,7 +13,7 @@ from typing import Any
 from asyncflow.arguments import fill
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.ready import ReadyQueue, Work
-from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.call import RemoteFailure, RetryLater, attempt, failure_of, open_call
 from asyncflow.carrier import within
 from asyncflow.errors import WorkerLostError, with_cause
 from asyncflow.failures import carried
@@ -23,6 +23,7 @@ from asyncflow.node import Node, Outcome
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import dump_whole
 from asyncflow.recipe import Kind, Recipe
+from asyncflow.site import Site
 from asyncflow.states import TaskState
 from asyncflow.stop import Stop
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
 
-from asyncflow.call import RemoteFailure, RetryLater, Site, attempt, failure_of, open_call
+from asyncflow.call import RemoteFailure, RetryLater, attempt, failure_of, open_call
 from asyncflow.keep import Ticket
 from asyncflow.logs import configure_worker
 from asyncflow.measure import Measure, Meter
 from asyncflow.pickles import open_piece
 from asyncflow.queues.bodies import log_of
 from asyncflow.queues.scheduler import tune_stream
+from asyncflow.site import Site
 from asyncflow.stop import Stop
 
 #: Seconds between messages about bodies that began; what ends sooner is never spoken of.
