@@ -115,16 +115,6 @@ def _type_problem(source: Source, wanted: Any, value: Any) -> str | None:
     return None
 
 
-def _template_problem(source: Source, wanted: type, value: Template) -> str | None:
-    alone = value.alone
-    if alone is None:
-        return None if wanted is str else f"{an(wanted)}, and a text with references is text; refer to one thing alone"
-    given = type_of(source.params[alone.name]) if alone.root == "params" and alone.name in source.params else None
-    if given is None or given == wanted.__name__ or (given, wanted) == ("int", float) or alone.rest:
-        return None
-    return f"{an(wanted)}, and {alone.text} is {given}; make the parameter one"
-
-
 def an(kind: type) -> str:
     """Its name with an article."""
     return f"{'an' if kind.__name__[:1] in 'aeiou' else 'a'} {kind.__name__}"
