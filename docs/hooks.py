@@ -73,7 +73,7 @@ def command_options():
 
 def kinds_of_events():
     """Every kind of event, what it tells, and its fields beside those that all have."""
-    found = [each for each in vars(events.kinds).values() if isinstance(each, type)]
+    found = [each for part in (events.calls, events.places) for each in vars(part).values() if isinstance(each, type)]
     shown = [each for each in found if issubclass(each, events.Event) and each.kind]
     return _table(
         ["event", "what happened", "what else it says"],

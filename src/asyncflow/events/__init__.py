@@ -1,16 +1,8 @@
 """What happens in an engine, for whoever keeps a record of it: journals, displays, callbacks of users."""
 
+from asyncflow.events.base import Event
 from asyncflow.events.bus import Events, Listener
-from asyncflow.events.custom import define_event
-from asyncflow.events.kinds import (
-    Event,
-    JobEnded,
-    JobsPending,
-    JobStarted,
-    JobSubmitted,
-    PoolDeclared,
-    PoolStopped,
-    ResourceUpdate,
+from asyncflow.events.calls import (
     SessionEnded,
     SessionEnding,
     SessionStarted,
@@ -30,6 +22,16 @@ from asyncflow.events.kinds import (
     TaskStarted,
     TaskSubmitted,
     TaskWaits,
+)
+from asyncflow.events.custom import define_event
+from asyncflow.events.places import (
+    JobEnded,
+    JobsPending,
+    JobStarted,
+    JobSubmitted,
+    PoolDeclared,
+    PoolStopped,
+    ResourceUpdate,
     WorkerJoined,
     WorkerLeft,
 )

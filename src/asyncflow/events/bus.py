@@ -6,7 +6,8 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from asyncflow.events.kinds import Event, TaskCreated
+from asyncflow.events.base import Event
+from asyncflow.events.calls import TaskCreated
 from asyncflow.events.standing import STANDING, Standing
 
 logger = logging.getLogger("asyncflow")

@@ -6,7 +6,7 @@ from dataclasses import field, make_dataclass
 from functools import partial
 from typing import Any
 
-from asyncflow.events.kinds import Event
+from asyncflow.events.base import Event
 
 _OURS = frozenset({"time", "kind", "key", "name", "facts", "event_type"})
 

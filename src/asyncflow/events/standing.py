@@ -3,15 +3,17 @@
 import threading
 from collections.abc import Iterator
 
-from asyncflow.events.kinds import (
-    Event,
+from asyncflow.events.base import Event
+from asyncflow.events.calls import (
+    SessionStarted,
+)
+from asyncflow.events.places import (
     JobEnded,
     JobsPending,
     JobStarted,
     JobSubmitted,
     PoolDeclared,
     PoolStopped,
-    SessionStarted,
     WorkerJoined,
     WorkerLeft,
 )

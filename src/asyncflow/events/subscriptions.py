@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from asyncflow.errors import NoEventLoopError
+from asyncflow.events.base import Event
 from asyncflow.events.bus import Events
-from asyncflow.events.kinds import Event
 
 logger = logging.getLogger("asyncflow")
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,21 +13,16 @@ from distributed import Client, Future, KilledWorker
 from tornado.ioloop import IOLoop
 
 from asyncflow.backends.base import ExecutionBackend, Workforce
+from asyncflow.backends.dask.ear import Ear
 from asyncflow.backends.dask.graph import Packed, build_graph
-from asyncflow.backends.dask.news import accounts, events, waits
-from asyncflow.backends.dask.observer import Observer
-from asyncflow.backends.dask.remote import Hearing, SitePlugin
+from asyncflow.backends.dask.remote import SitePlugin
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.backends.dask.watch import Watch
 from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, StartError, WorkerLostError, with_cause
-from asyncflow.events import TaskLost
-from asyncflow.ledger import task_name
 from asyncflow.logs import settings_of
-from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.queues.dashboards import link_to
-from asyncflow.queues.losses import Losses
 from asyncflow.queues.scheduler import tune_stream
 from asyncflow.queues.target import Target
 from asyncflow.states import TaskState
@@ -63,7 +58,7 @@ class Connection:
         self._pieces: weakref.WeakValueDictionary[str, Future] = weakref.WeakValueDictionary()
         self._lost: SchedulerLostError | None = None
         self._closing = False
-        self._hearing: asyncio.Task[None] | None = None
+        self._ear: Ear | None = None
         self.dashboard_link: str | None = None  #: the address of the dashboard; None where there is none
 
     async def open(self, paths: Sequence[str]) -> None:
@@ -93,9 +88,7 @@ class Connection:
         tune_stream(self._client.scheduler_comm)  # the client is ours wherever it connects to
         self.dashboard_link = self._find_dashboard()
         self._plugin = f"asyncflow-{self._client.id}"
-        self._client.subscribe_topic(self._plugin, self._on_event)
-        if target.is_ours:
-            self._client.subscribe_topic(Losses.name, self._on_loss)
+        self._ear = Ear(self._thread, target, self._backend, self._client, self._plugin)
         plugin = SitePlugin(self._plugin, paths, settings_of(os.environ), is_ours=target.is_ours)
         try:
             await self._client.register_plugin(plugin, name=self._plugin)
@@ -125,12 +118,15 @@ class Connection:
     async def close(self) -> None:
         """Disconnect; a cluster that is not ours keeps nothing of us."""
         self._closing = True
+        if self._ear is not None:
+            self._ear.close()
         if self._client is None or self._client.status == "closed":
             return
         if not self._target.is_ours and self._lost is None:
             try:
                 async with asyncio.timeout(5):
-                    await self._deafen()
+                    if self._ear is not None:
+                        await self._ear.withdraw()
                     await self._client.unregister_worker_plugin(self._plugin)
             except Exception as error:
                 logger.warning("the plugin of this engine stays on the workers of %s: %s", self._target.address, error)
@@ -138,37 +134,13 @@ class Connection:
 
     def listen(self, stem: str) -> None:
         """Have the workers measure, and the scheduler tell; what is sent meanwhile waits for that."""
-        if self._hearing is None:
-            self._hearing = self._thread.start_task(self._listen(stem))
-
-    async def _listen(self, stem: str) -> None:
-        try:
-            await self._client.register_plugin(Hearing(self._plugin), name=f"{self._plugin}-hearing")
-            observer = Observer(self._plugin, stem)
-            await self._client.register_plugin(observer, name=observer.name)
-        except Exception as error:  # a scheduler that is not ours, where asyncflow is not installed
-            logger.warning(
-                "the scheduler at %s does not tell when tasks end (%s: %s); their times are those of this process: "
-                "install asyncflow where the scheduler runs",
-                self._target.address,
-                type(error).__name__,
-                error,
-            )
-        else:
-            self._backend.accounts_later = True
-
-    async def _deafen(self) -> None:
-        """Take the plugins back from a scheduler that is not ours."""
-        if self._hearing is not None:
-            await asyncio.wait([self._hearing])
-            await self._client.unregister_worker_plugin(f"{self._plugin}-hearing")
-            if self._backend.accounts_later:
-                await self._client.unregister_scheduler_plugin(f"{self._plugin}-observer")
+        assert self._ear is not None
+        self._ear.open(stem)
 
     def send(self, calls: Sequence[tuple[Node, str, Packed]]) -> None:
         """Send `calls` as one graph, each under its key; one that has another by now was taken back."""
-        if self._hearing is not None and not self._hearing.done():
-            self._hearing.add_done_callback(lambda _: self.send(calls))
+        if self._ear is not None and (opening := self._ear.opening) is not None:
+            opening.add_done_callback(lambda _: self.send(calls))
             return
         alive = [call for call in calls if not call[0].is_final and call[0].key == call[1]]
         if self._lost is not None or self._client.status in {"closed", "closing"}:
@@ -323,41 +295,6 @@ class Connection:
     def _post_settled(self) -> None:
         settled, self._settled = self._settled, []
         self._backend.post(settled)
-
-    def _on_event(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """A worker says which bodies began, or the scheduler what became of tasks and workers."""
-        news = event[1]
-        for key, account in accounts(news):
-            self._backend.account(key, account)
-        for each in events(news):
-            self._backend.tell(each)
-        told = [(key, Outcome(TaskState.PENDING, queued, about=key)) for key, queued in waits(news)]
-        for key, facts, took in news.get("retried", ()):
-            measure = Measure(*took) if took is not None else None
-            told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measure)))
-        worker = str(news.get("worker", ""))
-        for key, began in dict(news.get("begun", ())).items():  # of one that was retried, its next attempt
-            begun = Measure(began, began, worker=worker)
-            told.append((key, Outcome(TaskState.RUNNING, about=key, measure=begun)))
-        found = [(self._node(key), outcome) for key, outcome in told]
-        if known := [(node, outcome) for node, outcome in found if node is not None]:
-            self._backend.post(known)
-
-    def _on_loss(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """The scheduler says why a worker was lost under a body, whose call may have its value from another by now."""
-        facts = dict(event[1])
-        key = facts.pop("key")
-        if key in self._client.futures:  # and not another client's
-            workflow = self._workflow_of(key)
-            self._backend.tell(TaskLost(id=key, name=task_name(key), workflow_id=workflow, **facts))
-
-    def _node(self, key: str) -> Node | None:
-        watch = self._client.futures.get(key)
-        return watch.node if isinstance(watch, Watch) else None
-
-    def _workflow_of(self, key: str) -> str:
-        node = self._node(key)
-        return node.workflow_id or "" if node is not None else ""
 
     def _scheduler_lost(self) -> SchedulerLostError:
         address = self._target.address
