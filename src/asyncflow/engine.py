@@ -4,12 +4,10 @@ import asyncio
 import concurrent.futures
 import logging
 import os
-import time
 import uuid
-import warnings
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
@@ -17,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from asyncflow.audience import current_audience
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.blocks import Block, BlockRunner
+from asyncflow.closing import Closing, abandon
 from asyncflow.dispatch import Dispatch
 from asyncflow.errors import EngineClosedError
-from asyncflow.events import SessionEnded, SessionStarted, UserEvents
-from asyncflow.keeping import Keeping
+from asyncflow.events import SessionStarted, UserEvents
 from asyncflow.looks import Looks
 from asyncflow.notebook.graph import Graph
 from asyncflow.notebook.live import NotebookProgress, in_notebook
@@ -42,9 +40,6 @@ if TYPE_CHECKING:
     from asyncflow.telemetry import Telemetry
 
 logger = logging.getLogger("asyncflow")
-
-#: Seconds that callbacks have, at the end, to take what they have not been told yet.
-_LAST_CALLBACKS = 5.0
 
 #: Seconds to wait, at the end, for what the last calls took.
 _LAST_NEWS = 1.0
@@ -69,7 +64,6 @@ class WorkflowEngine:
     def __init__(self, opened: Opened) -> None:
         self.uid = uid = opened.uid
         self.work_dir = opened.work_dir
-        self._close_timeout = opened.close_timeout
         self._defaults = opened.defaults
         backends = opened.backends
         self._dispatch = Dispatch(uid, backends, BlockRunner(uid), opened.keeping, opened.max_in_flight)
@@ -81,11 +75,10 @@ class WorkflowEngine:
             audience(opened.keeping.events)
         self._user_events = UserEvents(opened.keeping.events)
         opened.keeping.events.tell(_session(uid, opened))
-        self._opened = time.time()
-        self._telemetry: Telemetry | None = None
+        self._closing = Closing(self._dispatch, self._winding, self._looks, self._user_events, opened.close_timeout)
         self._closed: concurrent.futures.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
-        self._finalizer = weakref.finalize(self, _abandon, uid, list(backends), opened.keeping)
+        self._finalizer = weakref.finalize(self, abandon, uid, list(backends), opened.keeping)
 
     @classmethod
     def create(  # noqa: PLR0913 - each by name, and each with a default
@@ -203,10 +196,10 @@ class WorkflowEngine:
         telemetry = await asyncio.to_thread(_load_telemetry)
         if self._closed is not None:
             raise EngineClosedError("start_telemetry() was called after the engine shut down; create a new engine")
-        self._telemetry = await telemetry.start(
+        self._closing.telemetry = found = await telemetry.start(
             self._dispatch.events, span_processors=span_processors, metric_readers=metric_readers, resource=resource
         )
-        return self._telemetry
+        return found
 
     @property
     def dashboard_link(self) -> str | None:
@@ -377,45 +370,11 @@ class WorkflowEngine:
         return make if function is None else make(function)
 
     async def _close(self, closed: "concurrent.futures.Future[None]", grace: float) -> None:
-        logger.info("Shutdown is triggered, terminating the resources gracefully")
         self._finalizer.detach()
-        if grace > 0:
-            await self._winding.wind_down(grace)
-        self._dispatch.closed = True
         try:
-            self._dispatch.cancel_all()
-            async with asyncio.timeout(self._close_timeout):
-                await self.drain()
-        except TimeoutError:
-            logger.warning("%d calls did not end in time", len(self._dispatch.ledger.unfinished()))
+            await self._closing.run(grace)
         finally:
-            self._dispatch.ledger.report()
-            self._looks.close()
-            with suppress(TimeoutError):  # of what ended last, news is on its way
-                await asyncio.wait_for(asyncio.wrap_future(self._dispatch.ledger.accounts.known()), _LAST_NEWS)
-            closing = [self._close_backend(backend) for backend in self._dispatch.backends.values()]
-            await asyncio.gather(*closing)
-            await self._close_events()
-            await asyncio.to_thread(self._dispatch.keeping.close)
             closed.set_result(None)
-
-    async def _close_events(self) -> None:
-        self._dispatch.ledger.accounts.settle()
-        events = self._dispatch.events
-        if events.is_heard:
-            events.tell(SessionEnded(session_id=self.uid, duration=time.time() - self._opened))
-        await self._user_events.close(_LAST_CALLBACKS)
-        if self._telemetry is not None:
-            await self._telemetry.stop()
-
-    async def _close_backend(self, backend: ExecutionBackend) -> None:
-        try:
-            async with asyncio.timeout(self._close_timeout):
-                await backend.close(self._close_timeout)
-        except TimeoutError:
-            logger.warning("backend %r did not close within %g s", backend.name, self._close_timeout)
-        except Exception:
-            logger.exception("backend %r did not close cleanly", backend.name)
 
 
 def _load_telemetry() -> "type[Telemetry]":
@@ -427,14 +386,3 @@ def _load_telemetry() -> "type[Telemetry]":
 def _session(uid: str, opened: Opened) -> SessionStarted:
     names = tuple(backend.name for backend in opened.backends)
     return SessionStarted(session_id=uid, backends=names, max_in_flight=opened.max_in_flight)
-
-
-def _abandon(uid: str, backends: list[ExecutionBackend], keeping: Keeping) -> None:
-    warnings.warn(
-        f"engine {uid} was left open; use `async with WorkflowEngine.create() as flow` or `await flow.shutdown()`",
-        ResourceWarning,
-        stacklevel=2,
-    )
-    for backend in backends:
-        backend.abandon()
-    keeping.close()
