@@ -44,7 +44,7 @@ class Tour:
         """Run it; the terminal in the middle, at the end, and the exit status."""
         words = ("run", "--config", "slurm.yaml", "--run-id", RUN, "--work-dir", "runs", SCRIPT.name)
         with PseudoTerminal(*words, cwd=self.directory, columns=_COLUMNS, lines=24) as terminal:
-            terminal.until(lambda: _ended(terminal.lines, "simulate") > share)
+            terminal.until(lambda: _is_past(terminal.lines, share))
             middle = terminal.colours
             status = terminal.ended()
             return middle, terminal.text, status
@@ -59,6 +59,11 @@ class Tour:
     def journal(self):
         """Of the run."""
         return self.directory / "runs" / RUN / "journal.jsonl"
+
+
+def _is_past(lines, share):
+    """Whether more than `share` is done, on a picture that is not being drawn just now: errors are its last lines."""
+    return _ended(lines, "simulate") > share and any("does not converge" in line for line in lines)
 
 
 def _ended(lines, name):

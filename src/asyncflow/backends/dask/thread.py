@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+#: Seconds that what is cancelled when the loop ends has to take back what it began: a killed program to be awaited.
+_TIDY = 5.0
+
 
 class DaskThread:
     """A thread that runs one event loop until it is stopped."""
@@ -56,3 +59,9 @@ class DaskThread:
 
     async def _main(self) -> None:
         await self._stop.wait()
+        # The runner cancels all that is left, and would break off what is tidying up after a first cancellation.
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                if not task.cancelling():
+                    task.cancel()
+            await asyncio.wait(left, timeout=_TIDY)
