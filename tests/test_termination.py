@@ -1,6 +1,7 @@
 """How a driver ends when SIGTERM tells it to: what runs may end, nothing else begins, and the run goes on later."""
 
 import asyncio
+import logging
 import re
 import signal
 import subprocess
@@ -225,8 +226,9 @@ async def forgotten(client, keys):
 
 
 @pytest.mark.parametrize(("kind", "cores"), [("dask", 2), ("threads", 2)])
-async def test_shutdown_with_grace_lets_running_calls_end(kind, cores, tmp_path):
+async def test_shutdown_with_grace_lets_running_calls_end(kind, cores, tmp_path, caplog):
     """Of three calls the two that run come to their end, and the one behind them never begins."""
+    caplog.set_level(logging.INFO, "asyncflow")
     gate, notes = Gate(tmp_path / "gate"), Notes(tmp_path / "notes")
 
     async with open_engine(kind) as flow:
@@ -242,7 +244,7 @@ async def test_shutdown_with_grace_lets_running_calls_end(kind, cores, tmp_path)
         keys = [call.id for call in calls if call.state is TaskState.PENDING]
         client = calls[0].dask_future.client if kind == "dask" else None
         shutdown = asyncio.create_task(flow.shutdown(grace=60))
-        await asyncio.sleep(0)  # its first step is taken
+        await until(lambda: "may end within 60 s; no other begins" in caplog.text)
         late = body(3)
         if kind == "dask":
             await forgotten(client, keys)
