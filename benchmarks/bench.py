@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import sys
+import tempfile
 from collections import defaultdict
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -73,7 +74,12 @@ def play(options):
     if any(table == "slurm" for table, _ in turns) and not slurm.is_there():
         console.print("no Slurm can run here (it takes root and ci/slurm/install): its table is left out")
         turns = [turn for turn in turns if turn[0] != "slurm"]
-    with slurm.running() if any(table == "slurm" for table, _ in turns) else nullcontext():
+    with (
+        slurm.running() if any(table == "slurm" for table, _ in turns) else nullcontext(),
+        # Nothing is removed between rounds: for five minutes ext4 searches past the inodes of files that are gone, and
+        # making a file takes ten times as long (`recently_deleted` in its ialloc.c).
+        tempfile.TemporaryDirectory(prefix="asyncflow-bench-") as os.environ["BENCH_RUNS"],
+    ):
         play_rounds(turns, cells, options)
     return cells
 
