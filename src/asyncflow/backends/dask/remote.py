@@ -204,7 +204,8 @@ class Hearing(WorkerPlugin):  # type: ignore[misc]
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Drop Dask's line about each task that raised: whoever awaits the task is told, in fewer words."""
-    return not (record.msg.startswith("Compute Failed") and "RemoteFailure" in record.getMessage())
+    text = record.getMessage()  # its msg may be an exception
+    return not (text.startswith("Compute Failed") and "RemoteFailure" in text)
 
 
 def _write_lines_at_once() -> None:
