@@ -204,8 +204,8 @@ class Hearing(WorkerPlugin):  # type: ignore[misc]
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Drop Dask's line about each task that raised: whoever awaits the task is told, in fewer words."""
-    text = record.getMessage()  # its msg may be an exception
-    return not (text.startswith("Compute Failed") and "RemoteFailure" in text)
+    # Its msg may be an exception, and its arguments may not fit: no other line than that one is put together here.
+    return not (str(record.msg).startswith("Compute Failed") and "RemoteFailure" in record.getMessage())
 
 
 def _write_lines_at_once() -> None:
