@@ -60,7 +60,10 @@ def run_body(
         process = IsolatedBody(bound_apart(recipe.function), args, kwargs, recipe.name, env, recipe.memory_limit)
         inner: Callable[[Stop], Any] = functools.partial(_apart, process, recipe, key, site)
     else:
-        inner = bound(functools.partial(_here, recipe, key, args, kwargs, site, devices))
+        inner = functools.partial(_body, recipe, key, args, kwargs, site, devices)
+        if recipe.captures and recipe.kind is not Kind.COMMAND:  # a command writes its files itself
+            inner = functools.partial(_captured, inner, recipe, key)
+        inner = bound(inner)
     body = functools.partial(_observed, inner, key, site, meter)
     if recipe.timeout is None:
         return body(stop)
@@ -90,19 +93,9 @@ def _apart(process: IsolatedBody, recipe: Recipe, key: str, site: Site, stop: St
             raise
 
 
-def _here(
-    recipe: Recipe,
-    key: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    site: Site,
-    devices: list[str],
-    stop: Stop,
-) -> Any:
-    if not recipe.captures or recipe.kind is Kind.COMMAND:
-        return _body(recipe, key, args, kwargs, site, devices, stop)
+def _captured(body: Callable[[Stop], Any], recipe: Recipe, key: str, stop: Stop) -> Any:
     with captured(_output(recipe, key)):
-        return _body(recipe, key, args, kwargs, site, devices, stop)
+        return body(stop)
 
 
 def _output(recipe: Recipe, key: str) -> Output:
