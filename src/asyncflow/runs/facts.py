@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from asyncflow.errors import DependencyFailureError
+
+#: What the error of a call is called that failed because another did.
+UPSTREAM = DependencyFailureError.__name__
+
 
 class CallState(StrEnum):
     """Where a call stands, as its journal tells it."""
@@ -103,6 +108,11 @@ class Call:
     def is_over(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in OVER
+
+    @property
+    def failed_itself(self) -> bool:
+        """Whether it failed, and not because another call did."""
+        return self.state is CallState.FAILED and self.error_type != UPSTREAM
 
     @property
     def duration(self) -> float | None:

@@ -15,9 +15,6 @@ from asyncflow.workdir import directory_name
 
 _HOW = {"retried": "failed", "lost": "lost its worker", "corrupt": "found its kept result damaged"}
 
-#: What the error of a call is called that failed because another did.
-_UPSTREAM = "DependencyFailureError"
-
 
 def outcome(history: History, call: Call, scene: Scene) -> Answer:
     """What came of `call`."""
@@ -54,7 +51,7 @@ def way(history: History, call: Call) -> list[Call]:
     """From `call` to the call that failed by itself, or was cancelled itself, because of which it came to its end."""
     found = {call.id: call}
     last: Call | None = call
-    while last is not None and not (last.state is CallState.FAILED and last.error_type != _UPSTREAM):
+    while last is not None and not last.failed_itself:
         inputs = (history.call(key) for key in last.depends_on)
         last = next((each for each in inputs if each and each.state is call.state and each.id not in found), None)
         if last is not None:

@@ -43,5 +43,5 @@ def _weight(call: Call) -> int:
     if not call.is_over:
         return 3
     if call.state is CallState.FAILED:
-        return 1 if call.error_type == "DependencyFailureError" else 2
+        return 2 if call.failed_itself else 1
     return 0

@@ -15,9 +15,6 @@ WINDOW = 60.0
 #: How many calls of a sort are named.
 NAMED = 5
 
-#: What the error of a call is called that failed because another did.
-_UPSTREAM = "DependencyFailureError"
-
 
 @dataclass
 class Named:
@@ -110,7 +107,7 @@ def status(history: History, scene: Scene) -> Status:
     """How the run of `history` stands in `scene`."""
     calls = list(history.calls.values())
     running = [call for call in calls if call.state is CallState.RUNNING and call.started is not None]
-    failed = [call for call in calls if call.state is CallState.FAILED and call.error_type != _UPSTREAM]
+    failed = [call for call in calls if call.failed_itself]
     return Status(
         scene,
         history.session,
@@ -132,7 +129,7 @@ def _by_name(history: History, scene: Scene) -> list[Named]:
     for call in history.calls.values():
         named = found.setdefault(call.name, Named(call.name))
         named.counts[call.state] += 1
-        named.upstream += call.state is CallState.FAILED and call.error_type == _UPSTREAM
+        named.upstream += call.state is CallState.FAILED and not call.failed_itself
         if call.state is CallState.DONE and call.duration is not None:
             took.setdefault(call.name, []).append(call.duration)
         if call.state in {CallState.DONE, CallState.FAILED} and (call.ended or 0.0) >= since:

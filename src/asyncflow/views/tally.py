@@ -25,6 +25,7 @@ from asyncflow.events import (
 )
 from asyncflow.node import Node
 from asyncflow.recipe import Kind
+from asyncflow.runs.facts import UPSTREAM
 from asyncflow.states import TaskState
 from asyncflow.views.pace import Pace
 from asyncflow.views.pools import KINDS as POOL_KINDS
@@ -38,9 +39,6 @@ NAMES = 200
 ERRORS = 5
 
 _LONGEST = 300  # characters of an error
-
-#: What a call fails with because another did.
-_NOT_ITS_OWN = "DependencyFailureError"
 
 
 class Tally:
@@ -204,7 +202,7 @@ class Tally:
     def _failed(self, event: TaskFailed) -> None:
         if (row := self._end(event.id)) is not None:
             row.failed += 1
-            if event.error_type != _NOT_ITS_OWN:
+            if event.error_type != UPSTREAM:
                 self._errors.append(Trouble(event.time, event.name, event.id, _line(event.error)))
 
     def _cancelled(self, event: TaskCanceled) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from asyncflow.runs.facts import CallState
+from asyncflow.runs.facts import UPSTREAM, CallState
 from asyncflow.runs.history import History
 
 #: Calls that are named of each group.
@@ -55,7 +55,7 @@ def failures(history: History) -> list[Failures]:
 
 def is_of_others(group: Failures) -> bool:
     """Whether they failed because something that they depend on did."""
-    return group.type == "DependencyFailureError"
+    return group.type == UPSTREAM
 
 
 def _told(history: History) -> Iterator[tuple[str, str, str, str, str]]:
