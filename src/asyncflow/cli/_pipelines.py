@@ -4,13 +4,14 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from asyncflow.cli._configs import refuse
 
 if TYPE_CHECKING:
+    from asyncflow.config import Settings
     from asyncflow.pipelines import Pipeline
     from asyncflow.pipelines.session import Finished
 
@@ -69,22 +70,44 @@ def _command(path: str, /, **given: Any) -> int:
     Its outputs are printed, and written into the run directory (outputs.yaml, outputs.json, outputs/). The exit status
     is 0 only if every output was made.
     """
-    from asyncflow.config import load_settings
-    from asyncflow.pipelines import load_pipeline
     from asyncflow.pipelines.planning import check
 
+    asked = read_asked(path, given)
+    check(asked.pipeline, asked.params, asked.settings)
+    return asyncio.run(_play(asked, keep_going=given["keep_going"], dry_run=given["dry_run"]))
+
+
+class Asked(NamedTuple):
+    """What somebody wants of a pipeline; of its tasks `names`, or all where that is None."""
+
+    pipeline: "Pipeline"
+    params: dict[str, Any]
+    names: list[str] | None
+    settings: "Settings"
+
+
+def read_asked(path: str, given: Mapping[str, Any], config: str | None = None) -> Asked:
+    """The pipeline at `path` with the options `given`; exit status 2 for what makes no sense.
+
+    Raises
+    ------
+    ConfigError
+        When something is wrong with the pipeline, or with the configuration that it is for.
+    """
+    from asyncflow.config import load_settings
+    from asyncflow.pipelines import load_pipeline
+
     pipeline = load_pipeline(path)
-    params = params_of(pipeline, given["files"], given["words"])
+    params = _params_of(pipeline, given["files"], given["words"])
     try:
-        names = chosen(pipeline, given["only"], given["until"])
+        names = _chosen(pipeline, given["only"], given["until"])
     except KeyError as error:
         refuse(str(error.args[0]))
-    config = os.environ.get("ASYNCFLOW_CONFIG") or pipeline.config
-    check(pipeline, params, load_settings(config))
-    return asyncio.run(_play(pipeline, params, names, keep_going=given["keep_going"], dry_run=given["dry_run"]))
+    settings = load_settings(config or os.environ.get("ASYNCFLOW_CONFIG") or pipeline.config)
+    return Asked(pipeline, params, names, settings)
 
 
-def params_of(pipeline: "Pipeline", files: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+def _params_of(pipeline: "Pipeline", files: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
     """Values by name; exit status 2 for what is no value."""
     import yaml
 
@@ -107,7 +130,7 @@ def params_of(pipeline: "Pipeline", files: Sequence[str], words: Sequence[str]) 
     return values
 
 
-def chosen(pipeline: "Pipeline", only: Sequence[str], until: Sequence[str]) -> list[str] | None:
+def _chosen(pipeline: "Pipeline", only: Sequence[str], until: Sequence[str]) -> list[str] | None:
     """The tasks that are to be done; None for all.
 
     Raises
@@ -122,15 +145,14 @@ def chosen(pipeline: "Pipeline", only: Sequence[str], until: Sequence[str]) -> l
     return [name for name in needed if name in before]
 
 
-async def _play(
-    pipeline: "Pipeline", params: Mapping[str, Any], names: list[str] | None, *, keep_going: bool, dry_run: bool
-) -> int:
+async def _play(asked: Asked, *, keep_going: bool, dry_run: bool) -> int:
     from asyncflow.engine import WorkflowEngine
     from asyncflow.pipelines.outputs import as_text, write_outputs
 
+    pipeline, names = asked.pipeline, asked.names
     config = None if os.environ.get("ASYNCFLOW_CONFIG") else pipeline.config
     async with WorkflowEngine.create(config, dry_run=dry_run) as flow:
-        finished = await pipeline.session(flow, params, names, keep_going=keep_going).run()
+        finished = await pipeline.session(flow, asked.params, names, keep_going=keep_going).run()
         directory = flow.run_dir
         if directory is not None and not dry_run:
             await asyncio.to_thread(write_outputs, directory, finished.outputs)

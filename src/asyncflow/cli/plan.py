@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from asyncflow.cli import _runs
-from asyncflow.cli._pipelines import value_options
+from asyncflow.cli._pipelines import read_asked, value_options
 
 if TYPE_CHECKING:
     from asyncflow.pipelines.planning import Plan, Planned
@@ -53,23 +52,13 @@ def command(pipeline: str, *, config: str | None, graph: str | None, as_json: bo
 
 
 def _plan(path: str, config: str | None, given: dict[str, Any]) -> "Plan":
-    from asyncflow.cli._configs import refuse
-    from asyncflow.cli._pipelines import chosen, params_of
-    from asyncflow.config import load_settings
-    from asyncflow.pipelines import load_pipeline
     from asyncflow.pipelines.planning import plan
 
-    pipeline = load_pipeline(path)
-    params = params_of(pipeline, given["files"], given["words"])
-    try:
-        names = chosen(pipeline, given["only"], given["until"])
-    except KeyError as error:
-        refuse(str(error.args[0]))
-    named = config or os.environ.get("ASYNCFLOW_CONFIG") or pipeline.config
+    asked = read_asked(path, given, config)
     run: Path | None = None
     if given["resume"] is not None:
         run = _runs.directory_of(given["resume"], given["work_dir"])
-    return asyncio.run(plan(pipeline, params, load_settings(named), run, names))
+    return asyncio.run(plan(asked.pipeline, asked.params, asked.settings, run, asked.names))
 
 
 def _row(task: "Planned", *, is_resumed: bool) -> list[str]:
