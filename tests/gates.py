@@ -54,6 +54,15 @@ class Notes:
         return Path(self.path).read_text().splitlines() if Path(self.path).exists() else []
 
 
+def fails_once(path, value):
+    """A body that fails the first time."""
+    notes = Notes(path)
+    notes.add("begun")
+    if len(notes.lines) == 1:
+        raise OSError("too little")
+    return value
+
+
 async def until(condition):
     """Wait on the loop for the fact that `condition()` holds."""
     async with asyncio.timeout(PATIENCE):

@@ -12,7 +12,7 @@ from asyncflow import ConcurrentExecutionBackend, NoEventLoopError, WorkflowEngi
 from asyncflow.events import define_event, subscriptions
 from asyncflow.runs.history import History
 from conftest import open_engine
-from gates import Gate, Notes, on_scheduler, until
+from gates import Gate, fails_once, on_scheduler, until
 
 
 class Told(list):
@@ -124,16 +124,7 @@ async def test_calls_that_are_sent_again_with_another_are_told_by_their_new_ids(
     """With ``retry_with`` a call gets another id, and so does what depends on it: each is one call all the way."""
     told, path = Told(), str(tmp_path / "tries")
     flow.events.subscribe(told)
-
-    @flow.function_task(retries=1, retry_with={"timeout": 60})
-    def fails_once(path):
-        notes = Notes(path)
-        notes.add("try")
-        if len(notes.lines) == 1:
-            raise OSError("once")
-        return 1
-
-    first = fails_once(path)
+    first = flow.function_task(retries=1, retry_with={"timeout": 60})(fails_once)(path, 1)
     second = flow.function_task(add)(first, 1)
     old = first.id, second.id
     assert await second == 2
@@ -146,16 +137,8 @@ async def test_calls_that_are_sent_again_with_another_are_told_by_their_new_ids(
 async def test_the_journal_knows_calls_that_were_sent_again_once(tmp_path):
     """What a journal tells is as many calls as were made, under their last ids."""
     async with open_engine("threads", work_dir=tmp_path, uid="again") as flow:
-
-        @flow.function_task(retries=1, retry_with={"timeout": 60})
-        def fails_once(path):
-            notes = Notes(path)
-            notes.add("try")
-            if len(notes.lines) == 1:
-                raise OSError("once")
-            return 1
-
-        first = fails_once(str(tmp_path / "tries"))
+        task = flow.function_task(retries=1, retry_with={"timeout": 60})(fails_once)
+        first = task(str(tmp_path / "tries"), 1)
         second = flow.function_task(add)(first, 1)
         assert await second == 2
         ids = {first.id, second.id}

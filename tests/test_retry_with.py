@@ -6,7 +6,7 @@ import pytest
 
 from asyncflow import OptionError, RefusedError, TaskState, WorkflowEngine
 from conftest import open_engine
-from gates import Notes
+from gates import Notes, fails_once
 
 ONE_WORKER = {"kind": "local", "processes": False, "n_workers": 1, "threads_per_worker": 2, "resources": {"big": 1}}
 
@@ -22,15 +22,6 @@ async def big_flow():
     """An engine on a worker that declares a resource."""
     async with WorkflowEngine.create({"cluster": ONE_WORKER}) as flow:
         yield flow
-
-
-def fails_once(path, value):
-    """A body that fails the first time."""
-    notes = Notes(path)
-    notes.add("begun")
-    if len(notes.lines) == 1:
-        raise OSError("too little")
-    return value
 
 
 async def test_the_next_attempt_asks_for_what_was_said(big_flow, notes):
@@ -124,15 +115,8 @@ async def test_a_call_made_between_attempts_waits_for_the_next(tmp_path):
     """A dependent that is called while its upstream waits for another attempt gets the value of that."""
     async with open_engine("dask") as flow:
         notes = Notes(tmp_path / "notes")
-
-        def body(path):
-            mine = Notes(path)
-            mine.add("begun")
-            if len(mine.lines) == 1:
-                raise OSError("too little")
-            return 5
-
-        call = flow.function_task(retries=1, retry_delay=0.2, retry_with={"timeout": 60})(body)(notes.path)
+        task = flow.function_task(retries=1, retry_delay=0.2, retry_with={"timeout": 60})(fails_once)
+        call = task(notes.path, 5)
         retried = asyncio.Event()
         flow._dispatch.ledger.events.listen(lambda event: event.kind == "retried" and retried.set())
         await retried.wait()
