@@ -132,12 +132,19 @@ def test_what_is_not_there_says_what_to_do(run):
     assert "there is no run" in err
 
 
+def _second_attempt(run):
+    """Wait until the journal tells of the task, too, which what it writes may come before; where output lies."""
+    tasks = run / "tasks"
+    assert eventually(lambda: any(file.read_text() == "second\n" for file in tasks.glob("wait-*/stdout")), 30)
+    assert eventually(lambda: '"running"' in (run / "journal.jsonl").read_text())
+    return tasks
+
+
 def test_following_goes_on_until_the_task_is_over(script, tmp_path):
     """Over attempts, while it runs, and no longer; what was there before is shown first."""
     gate = Gate(tmp_path / "gate")
     with subprocess.Popen([sys.executable, script, "waits"], cwd=tmp_path) as driver:
-        tasks = tmp_path / "runs" / "waits" / "tasks"
-        assert eventually(lambda: any(file.read_text() == "second\n" for file in tasks.glob("wait-*/stdout")), 30)
+        tasks = _second_attempt(tmp_path / "runs" / "waits")
         words = [sys.executable, "-m", "asyncflow", "logs", tmp_path / "runs" / "waits", "wait", "-f", "--stdout"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as follower:
             assert follower.stdout.readline() == "second\n"
@@ -152,9 +159,7 @@ def test_following_goes_on_until_the_task_is_over(script, tmp_path):
 def test_following_ends_with_the_run(script, tmp_path):
     """Where the driver was killed, nothing more can come."""
     with subprocess.Popen([sys.executable, script, "waits"], cwd=tmp_path) as driver:
-        tasks = tmp_path / "runs" / "waits" / "tasks"
-        assert eventually(lambda: any(file.read_text() == "second\n" for file in tasks.glob("wait-*/stdout")), 30)
-        assert eventually(lambda: '"running"' in (tasks.parent / "journal.jsonl").read_text())
+        _second_attempt(tmp_path / "runs" / "waits")
         driver.kill()
     _, err = asyncflow("logs", tmp_path / "runs" / "waits", "wait", "-f")
     assert "came to no end" in err
