@@ -17,7 +17,7 @@ from asyncflow.queues.placement import PlacingScheduler
 STREAM_LOG_LENGTH = 10
 
 #: Seconds that a stream collects messages for; Dask waits 10, 5 and 2 ms on the three hops of each dependent call.
-STREAM_INTERVAL = 0.001
+STREAM_INTERVAL = 0.0
 
 #: Tasks that the dashboard's stream shows; Dask's hundred thousand are some 70 MB.
 TASK_STREAM_LENGTH = 5_000
