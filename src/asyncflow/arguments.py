@@ -22,6 +22,11 @@ class Ref:
         return Ref, (self.index,)
 
 
+def is_flat(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether all arguments are of types that hold nothing: then there is nothing to look for."""
+    return _ATOMS.issuperset(map(type, args)) and (not kwargs or _ATOMS.issuperset(map(type, kwargs.values())))
+
+
 def replace(value: Any, is_match: Callable[[Any], bool], exchange: Callable[[Any], Any]) -> Any:
     """`value` with everything that `is_match` inside lists, tuples, sets, dicts and dataclasses exchanged.
 

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asyncflow.arguments import Ref, replace
+from asyncflow.arguments import Ref, is_flat, replace
 from asyncflow.endings import Endings, dependency_error
 from asyncflow.futures import TaskFuture, is_here
 from asyncflow.held import Held
@@ -46,6 +46,10 @@ class Links:
         TypeError
             When ``after`` holds something else than futures.
         """
+        if node.options.after == () and is_flat(args, kwargs):
+            node.args, node.kwargs = args, kwargs
+            self._ready(node)
+            return
         found: list[Any] = []
         places: dict[int, int] = {}  # by identity
 

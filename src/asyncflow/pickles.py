@@ -16,6 +16,8 @@ from asyncflow.references import PLAIN, Fingerprint, references
 LARGE = 64_000
 
 
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
 #: In the pickle of what holds the place of an input, which is filled in the arguments themselves, and not in pieces.
 _REF = b"asyncflow.arguments"
 
@@ -87,6 +89,8 @@ def dump_whole(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 
 def _looks_large(value: Any) -> bool:
+    if type(value) in _NUMBERS:
+        return False
     if isinstance(value, (bytes, bytearray, str)):
         return len(value) > LARGE
     count = getattr(value, "nbytes", 0)
