@@ -23,6 +23,7 @@ class Flight:
 
     def __init__(self, limit: int, land: Callable[[Node], object]) -> None:
         self._limit = limit
+        self._refill = limit - limit // 10  # one by one, calls that could travel together would not
         self._land = land
         self._is_grounded = False
         self._waiters = Waiters()
@@ -45,7 +46,7 @@ class Flight:
     def landed(self, node: Node) -> None:
         """`node` has ended, or is no longer at its backend."""
         self._flying.discard(node.key)
-        if self._waiting and not self._is_grounded:
+        if self._waiting and len(self._flying) <= self._refill and not self._is_grounded:
             self._land(node)
         if not self._flying:
             self._waiters.wake()
