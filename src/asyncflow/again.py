@@ -25,7 +25,7 @@ from asyncflow.states import TaskState
 from asyncflow.waiting import Background
 
 #: Events that tell why a call is sent again.
-_Why = type[TaskCorrupt] | type[TaskLost] | type[TaskRetried]
+_Why = type[TaskCorrupt] | type[TaskLost] | type[TaskResent] | type[TaskRetried]
 
 
 class Again:
@@ -103,6 +103,11 @@ class Again:
         else:
             return False
         return True
+
+    def send_anew(self, node: Node, losses: int) -> None:
+        """It was lost along with others, with no fault of its own; `losses` workers were lost under it."""
+        node.lost_before += losses
+        self._renew(node, TaskResent, {}, 0.0)
 
     async def _recompute(self, node: Node, error: CorruptResultError) -> None:
         """What was to be read has to be made: by the call that was not made for it."""

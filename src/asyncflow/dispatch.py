@@ -249,14 +249,24 @@ class Dispatch:
             node.state = TaskState.RUNNING
             self._narrator.running(node, outcome)
         elif outcome.state is TaskState.PENDING:
-            self._narrator.pending(node, outcome)
+            self._pend(node, outcome)
         elif outcome.state is TaskState.DONE:
             node.measure = outcome.measure
             self.keeping.done(node)
             self._endings.succeed(node, outcome)
         elif outcome.state is TaskState.CANCELLED:
             self._endings.cancel_one(node)
-        elif outcome.origin in {"", node.key}:
+        else:
+            self._fail(node, outcome)
+
+    def _pend(self, node: Node, outcome: Outcome) -> None:
+        if outcome.again is None:
+            self._narrator.pending(node, outcome)
+        else:
+            self._again.send_anew(node, outcome.again)
+
+    def _fail(self, node: Node, outcome: Outcome) -> None:
+        if outcome.origin in {"", node.key}:
             error = opened(outcome.error)
             node.measure = outcome.measure
             if not self._again.take(node, error, is_lost=outcome.is_lost):

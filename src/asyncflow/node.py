@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
         where that cannot be.
     measure : Measure or None
         What the attempt took, or of a RUNNING when it began; None where nobody wants to know or nobody knows.
+    again : int or None
+        Of a PENDING: it was lost along with others, and has to be sent again; so many workers were lost under it.
     """
 
     state: TaskState
@@ -50,6 +52,7 @@ class Outcome(NamedTuple):
     is_lost: bool = False
     about: str = ""
     measure: Measure | None = None
+    again: int | None = None
 
 
 class Owner(Protocol):

@@ -17,7 +17,7 @@ from asyncflow.backends.noop import NoopExecutionBackend
 from asyncflow.config import Settings, environment_config, load_settings
 from asyncflow.errors import BackendNameError
 from asyncflow.keeping import Keeping
-from asyncflow.logs import configure_from
+from asyncflow.logs import checked, configure_from
 from asyncflow.options import TaskOptions
 from asyncflow.runs import Run, driven_here
 
@@ -33,7 +33,7 @@ class RunWish:
     uid, work_dir, resume, checkpoint, capture_stdio, results
         As `WorkflowEngine.create` takes them.
     environ : mapping
-        Where ``ASYNCFLOW_WORK_DIR``, ``…_RUN_ID``, ``…_RESUME`` and ``…_RESULTS`` are looked for.
+        Where ``ASYNCFLOW_WORK_DIR``, ``…_RUN_ID``, ``…_RESUME``, ``…_RESULTS`` and ``…_BUNDLE`` are looked for.
 
     Attributes
     ----------
@@ -63,6 +63,8 @@ class RunWish:
         self.defaults: dict[str, Any] = {"checkpoint": True} if checkpoint else {}
         if capture_stdio:
             self.defaults["capture_stdio"] = "beside"  # a switch for all does not change what their calls return
+        if checked(environ.get("ASYNCFLOW_BUNDLE") or "1", "ASYNCFLOW_BUNDLE", ("0", "1")) == "0":
+            self.defaults["bundle"] = False
         self.results = results or environ.get("ASYNCFLOW_RESULTS") or None
 
     def settle(self) -> None:

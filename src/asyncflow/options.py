@@ -74,6 +74,9 @@ class TaskOptions(BaseModel):
     expected: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds (or ``45m``) that it takes: it is not begun on a worker whose job ends sooner."""
 
+    bundle: bool = True
+    """Whether calls that turn out to be short travel together with others; each keeps its own state and outcome."""
+
     isolate: Literal["process"] | None = None
     """``"process"``: a function runs in a process of its own, which timeouts and cancelling kill, and which ends where
     it takes more than ``memory``."""

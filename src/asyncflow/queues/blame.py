@@ -27,6 +27,8 @@ class Case:
         All that it had been given and had not told to have ended.
     guess : sequence of TaskState
         Those of them that can have been running.
+    bodies : tuple of str
+        Stubs of the keys of the bodies it was lost under, as its page tells; a task may run several.
     counts : dict of TaskState to int, or None
         Of those it was lost under, how many losses that makes; None until it is decided.
     """
@@ -36,6 +38,7 @@ class Case:
     is_silent: bool
     tasks: "Sequence[TaskState]"
     guess: "Sequence[TaskState]"
+    bodies: tuple[str, ...] = ()
     counts: "dict[TaskState, int] | None" = None
 
     def under(self, bodies: Bodies | None) -> "Sequence[TaskState]":

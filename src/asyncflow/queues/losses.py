@@ -58,7 +58,8 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
     begun again. Where no nanny says anything, those count that can have been running.
 
     A task that was lost too often fails as soon as it is known why, or nobody has said so for a while. Each loss is an
-    event of the topic `name`: ``{"key", "worker", "count", "cause"}``.
+    event of the topic `name`: ``{"key", "worker", "count", "cause"}``, and ``"bodies"`` where its
+    page had them: stubs of their keys.
 
     Attributes
     ----------
@@ -144,6 +145,8 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
         if case.counts is not None:
             return
         case.counts = {}
+        if bodies is not None:
+            case.bodies = tuple(bodies.running or bodies.ended)
         for task in case.under(bodies):
             case.counts[task] = self._losses[task.key] = self._losses.get(task.key, 0) + 1
         self._suspected -= Counter(task.key for task in case.tasks)
@@ -179,7 +182,8 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
         for task, count in case.counts.items():
             loss = Loss(task_name(task.key), case.worker, count, case.host, is_silent=case.is_silent)
             cause = told(loss, inquest.process, job)
-            scheduler.log_event(self.name, {"key": task.key, "worker": case.worker, "count": count, "cause": cause})
+            facts = {"key": task.key, "worker": case.worker, "count": count, "cause": cause}
+            scheduler.log_event(self.name, facts if not case.bodies else {**facts, "bodies": case.bodies})
             held = self._held.get(task.key)
             if held is not None and held.task is task and count > _granted(task):
                 held.error = lost_error(loss, inquest.process, job)

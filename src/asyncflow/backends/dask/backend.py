@@ -13,7 +13,7 @@ from asyncflow import clusters
 from asyncflow.arguments import Ref
 from asyncflow.backends.base import ExecutionBackend, Post, TakeAccount, Tell, Workforce
 from asyncflow.backends.dask.connection import Connection
-from asyncflow.backends.dask.graph import Needs, Packed, needs_of
+from asyncflow.backends.dask.graph import Needs, Packed, Sent, needs_of
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.config import Settings, load_settings
 from asyncflow.endings import running_loop
@@ -134,27 +134,25 @@ class DaskExecutionBackend(ExecutionBackend):
         arguments, pieces = dump_arguments(
             node.recipe.function, node.args, node.kwargs, lambda index: Ref(first + index)
         )
-        upstream = [each.key for each in node.upstream]
-        node.packed = Packed(recipe, arguments, pieces, upstream, self._needs(node), node.ticket, node.carrier)
+        node.packed = Packed(recipe, arguments, pieces, self._needs(node), node.ticket, node.carrier)
         node.args, node.kwargs = (), {}
 
     def prepare_again(self, node: Node) -> None:
-        """The bytes of the arguments are still true; upstream calls may have other keys."""
+        """The bytes of the arguments are still true; what went wrong with others goes alone."""
         assert node.pickle is not None
-        upstream = [each.key for each in node.upstream]
-        node.packed = node.packed._replace(recipe=node.pickle.data(), upstream=upstream, needs=self._needs(node))
+        node.packed = node.packed._replace(recipe=node.pickle.data(), needs=self._needs(node), is_alone=True)
 
     def _needs(self, node: Node) -> Needs:
         self._count_cores = self._count_cores or node.options.cores > 1
         pool = route(self._resolved.pools, node.options) if self._foreign is None else None
-        return needs_of(node.options, count_cores=self._count_cores, pool=pool)
+        return needs_of(node.options, count_cores=self._count_cores, pool=pool, lost_before=node.lost_before)
 
     def submit(self, nodes: Sequence[Node]) -> None:
         """Send the calls as one graph."""
         assert self._thread is not None
         assert self._connection is not None
         # Taken along now: this thread may clear or change them while the other makes the graph.
-        self._thread.call(self._connection.send, [(node, node.key, node.packed) for node in nodes])
+        self._thread.call(self._connection.send, [Sent.of(node) for node in nodes])
 
     def listen(self) -> None:
         """Have workers measure, and the scheduler tell what it knows."""

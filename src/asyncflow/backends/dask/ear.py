@@ -2,19 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.dask.news import accounts, events, waits
 from asyncflow.backends.dask.observer import Observer
 from asyncflow.backends.dask.remote import Hearing
+from asyncflow.backends.dask.running import Word
+from asyncflow.backends.dask.sending import Sender
 from asyncflow.backends.dask.thread import DaskThread
-from asyncflow.backends.dask.watch import Watch
+from asyncflow.backends.dask.watch import BundleWatch, Watch
 from asyncflow.events import TaskLost
 from asyncflow.ledger import task_name
 from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
+from asyncflow.queues.bodies import stub
 from asyncflow.queues.losses import Losses
 from asyncflow.queues.target import Target
 from asyncflow.states import TaskState
@@ -37,14 +40,25 @@ class Ear:
         Connected to it.
     topic : str
         On which the engine's plugins speak.
+    sender : Sender
+        Knows which calls are spoken of.
     """
 
-    def __init__(self, thread: DaskThread, target: Target, backend: ExecutionBackend, client: Any, topic: str) -> None:
+    def __init__(
+        self,
+        thread: DaskThread,
+        target: Target,
+        backend: ExecutionBackend,
+        client: Any,
+        topic: str,
+        sender: Sender,
+    ) -> None:
         self._thread = thread
         self._target = target
         self._backend = backend
         self._client = client
         self._topic = topic
+        self._sender = sender
         self._is_closing = False
         self._opening: asyncio.Task[None] | None = None
         client.subscribe_topic(topic, self._on_event)
@@ -93,11 +107,19 @@ class Ear:
     def _on_event(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """A worker says which bodies began, or the scheduler what became of tasks and workers."""
         news = event[1]
+        if "words" in news:
+            self._note_words(news["key"], [Word(*word) for word in news["words"]])
+            return
+        if "handed" in news:
+            self._backend.post(self._handed_back(news["of"], news["handed"]))
+            return
         for key, account in accounts(news):
             self._backend.account(key, account)
         for each in events(news):
             self._backend.tell(each)
-        told = [(key, Outcome(TaskState.PENDING, queued, about=key)) for key, queued in waits(news)]
+        told = [
+            (call, Outcome(TaskState.PENDING, how, about=call)) for key, how in waits(news) for call in self._calls(key)
+        ]
         for key, facts, took in news.get("retried", ()):
             measure = Measure(*took) if took is not None else None
             told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measure)))
@@ -105,19 +127,47 @@ class Ear:
         for key, began in dict(news.get("begun", ())).items():  # of one that was retried, its next attempt
             begun = Measure(began, began, worker=worker)
             told.append((key, Outcome(TaskState.RUNNING, about=key, measure=begun)))
-        found = [(self._node(key), outcome) for key, outcome in told]
+        found = [(self._sender.node(key), outcome) for key, outcome in told]
         if known := [(node, outcome) for node, outcome in found if node is not None]:
             self._backend.post(known)
+
+    def _note_words(self, key: str, words: list[Word]) -> None:
+        """What a worker says of calls that ended; Dask's own message of their task is next."""
+        watch = self._client.futures.get(key)
+        if isinstance(watch, (Watch, BundleWatch)):
+            watch.words = words
+
+    def _handed_back(self, key: str, calls: Sequence[str]) -> list[tuple[Node, Outcome]]:
+        """What a worker does not begin, as another call of the bundle takes too long; each is sent again by itself."""
+        bundle = self._sender.bundle(key)
+        if bundle is None:
+            return []
+        nodes = [(each, bundle.node(each)) for each in calls]
+        again = [(node, Outcome(TaskState.PENDING, about=each, again=0)) for each, node in nodes if node is not None]
+        # Now, or the end of the bundle would settle them; and on workers, where the bundle may be begun again.
+        self._sender.forget({key: [each for each in calls if bundle.drop(each)]})
+        return again
+
+    def _calls(self, key: str) -> list[str]:
+        """The calls of the Dask task with that key."""
+        bundle = self._sender.bundle(key)
+        return [key] if bundle is None else [name for name, _ in bundle.nodes()]
 
     def _on_loss(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """The scheduler says why a worker was lost under a body, whose call may have its value from another by now."""
         facts = dict(event[1])
-        key = facts.pop("key")
-        if key in self._client.futures:  # and not another client's
-            node = self._node(key)
-            workflow = node.workflow_id or "" if node is not None else ""
-            self._backend.tell(TaskLost(id=key, name=task_name(key), workflow_id=workflow, **facts))
+        key, bodies = facts.pop("key"), facts.pop("bodies", ())
+        if not self._sender.knows(key):  # another client's
+            return
+        bundle = self._sender.bundle(key)
+        if bundle is None:
+            self._tell_lost(key, self._sender.node(key), facts)
+            return
+        for name, node in bundle.nodes():
+            if stub(name) in bodies:
+                bundle.losses[name] += 1
+                self._tell_lost(name, node, {**facts, "count": node.lost_before + bundle.losses[name]})
 
-    def _node(self, key: str) -> Node | None:
-        watch = self._client.futures.get(key)
-        return watch.node if isinstance(watch, Watch) else None
+    def _tell_lost(self, key: str, node: Node | None, facts: Mapping[str, Any]) -> None:
+        workflow = node.workflow_id or "" if node is not None else ""
+        self._backend.tell(TaskLost(id=key, name=task_name(key), workflow_id=workflow, **facts))

@@ -1,18 +1,21 @@
 """Calls made one Dask graph: a plain function from nodes to what `Client.get` takes."""
 
-from collections.abc import Mapping
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from asyncflow.backends.dask.remote import open_large, run
+from asyncflow.backends.dask.running import Input, Member, open_large, picked, run, run_bundle
 from asyncflow.carrier import Carrier, within
 from asyncflow.keep import Ticket
+from asyncflow.node import Node
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import Piece
 from asyncflow.queues.losses import GRANTED
 from asyncflow.queues.pools import pool_resource
+from asyncflow.recipe import Kind
 
 
 class Needs(NamedTuple):
@@ -30,14 +33,64 @@ class Packed(NamedTuple):
     recipe: bytes
     arguments: bytes
     pieces: list[Piece]
-    upstream: list[str]
     needs: Needs
     ticket: Ticket | None = None
     carrier: Carrier | None = None
+    is_alone: bool = False  #: whether it was sent with others before, and that went wrong
 
 
-def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None) -> Needs:
+class Upstream(NamedTuple):
+    """What a call depends on, as it was when the call was sent."""
+
+    key: str
+    function: Callable[..., Any]
+    is_final: bool
+
+
+class Sent(NamedTuple):
+    """A call as it was when it was sent: the loop of the user may change or clear its node meanwhile."""
+
+    node: Node
+    key: str
+    packed: Packed
+    upstream: tuple[Upstream, ...]
+    is_wanted: bool
+
+    @classmethod
+    def of(cls, node: Node) -> "Sent":
+        """`node` as it is now."""
+        upstream = tuple(Upstream(each.key, each.recipe.function, each.is_final) for each in node.upstream)
+        return cls(node, node.key, node.packed, upstream, node.awaited)
+
+    @property
+    def may_travel(self) -> bool:
+        """Whether it may be sent in a bundle, if it turns out to be short.
+
+        A call that must not begin twice has to be told from what was lost beside it, and a delay before another attempt
+        would be everybody's.
+        """
+        packed, options = self.packed, self.node.options
+        return (
+            options.bundle
+            and not packed.is_alone
+            and options.expected is None
+            and options.lost_retries > 0
+            and not (options.retries and options.retry_delay)
+            and self.node.kind is not Kind.PROMPT
+        )
+
+
+class Spot(NamedTuple):
+    """Where the cluster has a value: under which key, and of a bundle which of its values."""
+
+    key: str
+    part: int | None = None
+
+
+def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None, lost_before: int = 0) -> Needs:
     """The Dask annotations that `options` mean, and those of the `pool` that is to run the call.
+
+    `lost_before` workers were lost under it already.
 
     Where nobody asks for more than one core, calls carry no restriction: with one, the scheduler hands out all of a
     fan-out at once instead of keeping it back for whoever is free (`is_rootish` in distributed's scheduler).
@@ -49,35 +102,76 @@ def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None
         resources["memory"] = options.memory
     if pool is not None:
         resources[pool_resource(pool)] = 1
-    lost_retries = options.lost_retries if options.lost_retries != GRANTED else None
+    left = max(0, options.lost_retries - lost_before)
+    lost_retries = left if left != GRANTED else None
     return Needs(options.priority, lost_retries, tuple(sorted(resources.items())), options.expected)
 
 
-def build_graph(
-    calls: Mapping[str, Packed], plugin: str, pieces: Mapping[str, Piece]
-) -> dict[str, Task] | HighLevelGraph:
-    """One graph of all `calls`, by key, with the large arguments that the cluster does not have yet.
+def call_task(sent: Sent, plugin: str, spots: Mapping[str, Spot]) -> Task:
+    """The Dask task of one call.
 
     Parameters
     ----------
     plugin : str
         The name under which workers know this engine.
-    pieces : mapping of str to Piece
-        Large arguments to send along, by key.
+    spots : mapping of str to Spot
+        Where upstream values are, by the keys of their calls.
+    """
+    packed = sent.packed
+    found = [*(spots[each.key] for each in sent.upstream), *(Spot(piece.key) for piece in packed.pieces)]
+    picks = [spot.part for spot in found] if any(spot.part is not None for spot in found) else None
+    what = (run,) if packed.carrier is None else (within, packed.carrier, run)
+    arguments = (packed.recipe, packed.arguments, packed.ticket, sent.is_wanted, picks)
+    return Task(sent.key, *what, plugin, sent.key, *arguments, *(TaskRef(spot.key) for spot in found))
+
+
+def bundle_task(key: str, calls: Sequence[Sent], plugin: str, spots: Mapping[str, Spot], kept: Sequence[bool]) -> Task:
+    """The Dask task of several `calls`, which run in this order; the other arguments are those of `call_task`.
+
+    Parameters
+    ----------
+    kept : sequence of bool
+        Of which calls anybody may ask for the value.
+    """
+    recipes: dict[bytes, int] = {}
+    inputs: dict[str, int] = {}
+    places: dict[str, int] = {}
+    members = []
+    for place, ((_, name, packed, upstream, is_wanted), is_kept) in enumerate(zip(calls, kept, strict=True)):
+        found: list[Input] = []
+        for each in upstream:
+            if each.key in places:
+                found.append(Input(places[each.key], is_member=True))
+            else:
+                spot = spots[each.key]
+                found.append(Input(inputs.setdefault(spot.key, len(inputs)), spot.part))
+        found += [Input(inputs.setdefault(piece.key, len(inputs))) for piece in packed.pieces]
+        recipe = recipes.setdefault(packed.recipe, len(recipes))
+        facts = (packed.ticket, packed.carrier)
+        members.append(Member(name, recipe, packed.arguments, tuple(found), is_wanted, is_kept, *facts))
+        places[name] = place
+    data = pickle.dumps((list(recipes), members), protocol=5)  # the scheduler carries one string of bytes
+    return Task(key, run_bundle, plugin, key, data, *map(TaskRef, inputs))
+
+
+def pick_task(key: str, spot: Spot) -> Task:
+    """The Dask task under `key` whose value is the one at `spot` of a bundle."""
+    return Task(key, picked, TaskRef(spot.key), spot.part)
+
+
+def build_graph(tasks: Iterable[tuple[Task, Needs]], pieces: Mapping[str, Piece]) -> dict[str, Task] | HighLevelGraph:
+    """One graph of all `tasks`, with the large arguments that the cluster does not have yet.
 
     Returns
     -------
     dict or HighLevelGraph
-        A plain graph where no call asks for anything, else one layer for each distinct need.
+        A plain graph where no task asks for anything, else one layer for each distinct need.
     """
     layers: dict[Needs, dict[str, Task]] = {}
     if pieces:
         layers[Needs()] = {key: Task(key, open_large, piece.data) for key, piece in pieces.items()}
-    for key, packed in calls.items():
-        inputs = [TaskRef(each) for each in (*packed.upstream, *(piece.key for piece in packed.pieces))]
-        what = (run,) if packed.carrier is None else (within, packed.carrier, run)
-        task = Task(key, *what, plugin, key, packed.recipe, packed.arguments, packed.ticket, *inputs)
-        layers.setdefault(packed.needs, {})[key] = task
+    for task, needs in tasks:
+        layers.setdefault(needs, {})[task.key] = task
     if layers.keys() <= {Needs()}:
         return layers.get(Needs(), {})
     named = {f"asyncflow-{place}": (need, layer) for place, (need, layer) in enumerate(layers.items())}

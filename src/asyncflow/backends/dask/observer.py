@@ -6,7 +6,7 @@ from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
 
-from asyncflow.backends.dask.remote import ACCOUNT
+from asyncflow.backends.dask.running import Word
 
 #: Seconds that news waits for more.
 PAUSE = 0.05
@@ -61,8 +61,7 @@ class Observer(SchedulerPlugin):  # type: ignore[misc]
         """Called by Dask for each step of each task, so this must cost next to nothing."""
         if finish == "memory":
             if start == "processing" and self._is_ours(key):
-                measure = (kwargs.get("metadata") or {}).get(ACCOUNT) or _guess(kwargs)
-                self._add("done", (key, measure, kwargs.get("nbytes"), self._fresh.pop(key, None)))
+                self._note_done(key, kwargs)
         elif finish not in _WAITING:
             self._fresh.pop(key, None)
         elif start != "processing" and self._is_ours(key):
@@ -70,6 +69,15 @@ class Observer(SchedulerPlugin):  # type: ignore[misc]
             worker = task.processing_on.address if task.processing_on is not None else ""
             self._fresh[key] = (key, time.time(), finish, worker)
             self._wake()
+
+    def _note_done(self, key: str, facts: dict[str, Any]) -> None:
+        waited, guess = self._fresh.pop(key, None), _guess(facts)
+        words = [Word(*word) for word in (facts.get("metadata") or {}).get(self._topic, ())]
+        if not words:
+            self._add("done", (key, guess, facts.get("nbytes"), waited))
+        for word in words:
+            if word.failure is None:
+                self._add("done", (word.key, word.measure or guess, word.size, waited))
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Called by Dask."""

@@ -1,19 +1,19 @@
-"""The worker's side: how a call runs inside a Dask worker, and what a worker tells the driver."""
+"""The worker's side: what it gives to bodies, and what it tells the driver."""
 
 import io
 import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from distributed import Worker, WorkerPlugin, get_worker, rejoin, secede
+from distributed import Worker, WorkerPlugin, rejoin, secede
 
-from asyncflow.call import RemoteFailure, RetryLater, attempt, failure_of, open_call
-from asyncflow.keep import Ticket
+from asyncflow.backends.dask.running import Round, Word
+from asyncflow.call import RetryLater
 from asyncflow.logs import configure_worker
 from asyncflow.measure import Measure, Meter
-from asyncflow.pickles import open_piece
 from asyncflow.queues.bodies import log_of
 from asyncflow.queues.scheduler import tune_stream
 from asyncflow.site import Site
@@ -22,8 +22,14 @@ from asyncflow.stop import Stop
 #: Seconds between messages about bodies that began; what ends sooner is never spoken of.
 BEGUN_INTERVAL = 0.1
 
-#: The name, in Dask's metadata of a task, of what it took.
-ACCOUNT = "asyncflow"
+#: Seconds after which what has not begun of a bundle is handed back; one is made to run a quarter of that.
+HAND_BACK = 0.2
+
+#: Calls that nobody wants any more, and that may come yet: so many are remembered, the last ones.
+UNWANTED = 10_000
+
+#: The message about bundles, to the scheduler and from there to workers: which calls nobody wants any more, for one.
+BUNDLES_OP = "asyncflow-bundles"
 
 _RUNNING = {"executing", "long-running"}
 
@@ -39,13 +45,26 @@ class WorkerSite(Site):
         self._begun: dict[str, float] = {}
         self._retried: list[tuple[str, dict[str, Any], Measure | None]] = []
         self._lent: dict[str, dict[str, float]] = {}
+        self._unwanted: dict[str, None] = {}
+        self._whole: set[str] = set()
         self._is_due = False  # whether a message is
 
     def begin(self, key: str) -> Stop:
-        """Write it down for whoever finds this process ended."""
+        """Write it down for whoever finds this process ended; what nobody wants any more finds its stop sign set."""
         if self._bodies is not None:
             self._bodies.begin(key)
-        return super().begin(key)
+        stop = super().begin(key)
+        if key in self._unwanted:  # looked for behind that, as `drop` writes before it looks
+            stop.set()
+        return stop
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """Nobody wants these calls of bundles any more: they end, or never begin."""
+        self._unwanted.update(dict.fromkeys(keys))
+        for key in keys:
+            self.stop(key)
+        for key in list(self._unwanted)[:-UNWANTED]:
+            del self._unwanted[key]
 
     def entered(self, key: str, meter: Meter | None) -> None:
         """Remember it for the next message to the driver."""
@@ -63,12 +82,26 @@ class WorkerSite(Site):
         """With the address of this worker."""
         return self._here(super().take_measure(key))
 
-    def account(self, key: str) -> None:
-        """Leave what it took with Dask's record of the task, which the scheduler is sent when it has ended."""
-        measure = self.take_measure(key)
+    def keep_whole(self, key: str) -> None:
+        """The bundle `key` was finished before, and its value was lost: nobody would take anything of it back."""
+        self._whole.add(key)
+
+    def hand_back_later(self, key: str, current: Round) -> None:
+        """If the bundle `key` still runs after a while, hand back what of it has not begun: it was thought short."""
+
+        def hand_back() -> None:
+            if key in self._whole:
+                return
+            if keys := current.hand_back():
+                self._worker.log_event(self._topic, {"handed": keys, "of": key})
+
+        self._worker.loop.add_callback(self._worker.loop.call_later, HAND_BACK, hand_back)
+
+    def report(self, key: str, words: Sequence[Word]) -> None:
+        """Leave `words` with Dask's record of the task, which the scheduler is sent when it has ended."""
         task = self._worker.state.tasks.get(key)
-        if measure is not None and task is not None:
-            task.metadata = {ACCOUNT: tuple(measure)}
+        if task is not None:
+            task.metadata = {self._topic: [tuple(word) for word in words]}
 
     def _here(self, measure: Measure | None) -> Measure | None:
         return measure._replace(worker=self._worker.address) if measure is not None else None
@@ -76,6 +109,7 @@ class WorkerSite(Site):
     def end(self, key: str) -> None:
         """Nothing to say of it any more."""
         self._begun.pop(key, None)
+        self._whole.discard(key)
         if any(key == each for each, *_ in self._retried):  # what is told after its end finds nobody
             self._worker.loop.add_callback(self._tell)
         super().end(key)
@@ -156,6 +190,7 @@ class SitePlugin(WorkerPlugin):  # type: ignore[misc]
         sys.path.extend(path for path in self._paths if path not in sys.path)
         self.site = WorkerSite(worker, self.name)
         self.site.is_heard = self._is_heard
+        worker.stream_handlers.setdefault(BUNDLES_OP, partial(_hear, worker))
         declared = {"cores": worker.state.nthreads, "memory": worker.memory_manager.memory_limit or 0}
         missing = {name: amount for name, amount in declared.items() if name not in worker.state.total_resources}
         if missing:  # a cluster that is not ours: without this a task that asks for cores would wait for ever
@@ -202,6 +237,15 @@ class Hearing(WorkerPlugin):  # type: ignore[misc]
             found.listen()
 
 
+def _hear(worker: Worker, plugin: str, keys: Sequence[str] = (), whole: str = "") -> None:
+    # It stays where the plugin is gone: a message without a handler would end the worker.
+    found = worker.plugins.get(plugin)
+    if isinstance(found, SitePlugin) and found.site is not None:
+        found.site.drop(keys)
+        if whole:
+            found.site.keep_whole(whole)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """Drop Dask's line about each task that raised: whoever awaits the task is told, in fewer words."""
     # Its msg may be an exception, and its arguments may not fit: no other line than that one is put together here.
@@ -216,43 +260,3 @@ def _write_lines_at_once() -> None:
 
 def _make_plugin(name: str, paths: list[str], logs: dict[str, str], is_ours: bool) -> SitePlugin:
     return SitePlugin(name, paths, logs, is_ours=is_ours)
-
-
-def run(plugin: str, key: str, recipe: bytes, arguments: bytes, ticket: Ticket | None, *values: Any) -> Any:
-    """The body of every Dask task: open the call and run it, again while its recipe grants it.
-
-    Raises
-    ------
-    RemoteFailure
-        With whatever the body raised.
-    """
-    site: WorkerSite = get_worker().plugins[plugin].site
-    stop = site.begin(key)
-    name = key
-    failed_before = 0
-    try:
-        opened, args, kwargs = open_call(recipe, arguments, list(values))
-        name = opened.name
-        while True:
-            try:
-                value = attempt(opened, key, args, kwargs, site, stop, failed_before, ticket)
-            except RetryLater as later:
-                failed_before += 1
-                site.retried(key, later)
-                if later.delay:
-                    site.pause(key, later.delay, stop)
-            else:
-                if site.is_heard:
-                    site.account(key)
-                return value
-    except BaseException as error:
-        failure = error if isinstance(error, RemoteFailure) else failure_of(error, key, name, site.take_measure(key))
-    finally:
-        site.end(key)
-    # Outside the handler: as its context the original would travel along, which perhaps cannot be pickled.
-    raise failure
-
-
-def open_large(data: bytes) -> Any:
-    """The value of a large argument, opened once on a worker and shared by its consumers."""
-    return open_piece(data)

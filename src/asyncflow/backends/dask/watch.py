@@ -1,27 +1,36 @@
 """Completions as the Dask client hears of them, without a coroutine or a thread for each."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from distributed.client import FutureState
 
-from asyncflow.backends.dask.graph import Packed
+from asyncflow.backends.dask.bundle import Bundle
+from asyncflow.backends.dask.graph import Sent
+from asyncflow.backends.dask.running import Word
 from asyncflow.node import Node
 
 
 class Listener(Protocol):
     """Who wants to hear, on Dask's thread."""
 
-    def on_finished(self, node: Node, key: str) -> None:
+    def on_finished(self, node: Node, key: str, word: Word | None) -> None:
         """The value of `node` is in the cluster's memory, under `key`: its own, unless it was sent again since."""
 
     def on_erred(self, node: Node, key: str, error: BaseException) -> None:
         """`node`, or something it depends on, failed with `error`."""
 
-    def on_lost_batch(self, node: Node, key: str, packed: Packed) -> None:
+    def on_lost_batch(self, node: Node, key: str, sent: Sent) -> None:
         """Dask dropped a whole graph for one lost dependency, perhaps another call's."""
 
     def on_cancelled(self, node: Node, key: str, reason: str) -> None:
         """The scheduler, or the client on losing it, gave `node` up."""
+
+    def on_bundle_finished(self, bundle: Bundle, words: Sequence[Word]) -> None:
+        """The values of `bundle` are in the cluster's memory."""
+
+    def on_bundle_broken(self, bundle: Bundle, reason: str, error: BaseException | None) -> None:
+        """The Dask task of `bundle` came to nothing: with `error`, or cancelled for `reason`."""
 
 
 class Watch(FutureState):  # type: ignore[misc]
@@ -31,15 +40,16 @@ class Watch(FutureState):  # type: ignore[misc]
     is all it takes to be told.
     """
 
-    __slots__ = ("_listener", "_node", "is_resent", "packed", "pieces")
+    __slots__ = ("_listener", "_node", "is_resent", "pieces", "sent", "words")
 
     def __init__(self, node: Node, key: str, listener: Listener) -> None:
         super().__init__(key)
         self._node: Node | None = node
         self._listener = listener
-        self.packed: Packed | None = None  #: what was sent, while it may have to be sent again
+        self.sent: Sent | None = None  #: what was sent, while it may have to be sent again
         self.pieces: list[Any] = []  #: Dask futures of its large arguments, held for calls in later turns
         self.is_resent = False
+        self.words: Sequence[Word] = ()  #: what the worker said, which comes before all else
 
     @property
     def node(self) -> Node | None:
@@ -49,8 +59,9 @@ class Watch(FutureState):  # type: ignore[misc]
     def finish(self, type: Any = None) -> None:  # noqa: A002 - the name is distributed's
         """The key is in memory."""
         super().finish(type)
+        words, self.words = self.words, ()
         if (node := self._let_go()) is not None:
-            self._listener.on_finished(node, self.key)
+            self._listener.on_finished(node, self.key, words[0] if words else None)
 
     def set_error(self, exception: Any, traceback: Any) -> None:
         """The key erred."""
@@ -61,17 +72,52 @@ class Watch(FutureState):  # type: ignore[misc]
     def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
         """The key is no more."""
         super().cancel(reason=reason, msg=msg)
-        packed, is_resent = self.packed, self.is_resent
+        sent, is_resent = self.sent, self.is_resent
         if (node := self._let_go()) is None:
             return
-        if reason == "lost dependencies" and packed is not None and not is_resent:
-            self._node, self.packed, self.is_resent = node, packed, True
+        if reason == "lost dependencies" and sent is not None and not is_resent:
+            self._node, self.sent, self.is_resent = node, sent, True
             self.retry()
-            self._listener.on_lost_batch(node, self.key, packed)
+            self._listener.on_lost_batch(node, self.key, sent)
         else:
             self._listener.on_cancelled(node, self.key, reason or "")
 
     def _let_go(self) -> Node | None:
         # From here on the future alone keeps the value alive, and this record nothing of the driver's.
-        node, self._node, self.packed, self.pieces = self._node, None, None, []
+        node, self._node, self.sent, self.pieces = self._node, None, None, []
         return node
+
+
+class BundleWatch(FutureState):  # type: ignore[misc]
+    """The same of the key of a bundle."""
+
+    __slots__ = ("_listener", "bundle", "words")
+
+    def __init__(self, key: str, listener: Listener) -> None:
+        super().__init__(key)
+        self._listener = listener
+        self.bundle: Bundle | None = None  #: while it is unfinished and wanted; set as soon as it is made
+        self.words: Sequence[Word] = ()
+
+    def finish(self, type: Any = None) -> None:  # noqa: A002 - the name is distributed's
+        """The key is in memory."""
+        super().finish(type)
+        words, self.words = self.words, ()
+        if (bundle := self._let_go()) is not None:
+            self._listener.on_bundle_finished(bundle, words)
+
+    def set_error(self, exception: Any, traceback: Any) -> None:
+        """The key erred."""
+        super().set_error(exception, traceback)
+        if (bundle := self._let_go()) is not None:
+            self._listener.on_bundle_broken(bundle, "", self.exception)
+
+    def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
+        """The key is no more."""
+        super().cancel(reason=reason, msg=msg)
+        if (bundle := self._let_go()) is not None:
+            self._listener.on_bundle_broken(bundle, reason or "", None)
+
+    def _let_go(self) -> Bundle | None:
+        bundle, self.bundle = self.bundle, None
+        return bundle
