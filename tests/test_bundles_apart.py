@@ -1,0 +1,126 @@
+"""Bundles that come apart: calls handed back, sent again, recomputed; what they need of each other is still there."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from asyncflow import LostError, WorkflowEngine
+from conftest import open_engine
+from gates import Gate, Notes, until
+from test_bundles import PROGRAMS, known
+
+
+def slow_once(notes, number, *inputs):
+    """Long for one number, the first time that any process does it; the sum of the numbers so far."""
+    noted = Notes(notes)
+    noted.add(f"{number} {os.getpid()}")
+    if number == 3 and sum(line.startswith("3 ") for line in noted.lines) == 1:
+        time.sleep(0.6)
+    return sum(inputs) + number
+
+
+async def test_what_is_handed_back_finds_values_that_nobody_else_could_ask_for(dask_flow, notes):
+    """The futures of the inputs are gone, and the call that takes them is sent again: their values are kept for it."""
+    task = dask_flow.function_task(slow_once)
+    await known(task, call=lambda each: each(notes.path, 0))
+    total = task(notes.path, 0, *(task(notes.path, number) for number in range(1, 7)))
+    assert await asyncio.wait_for(total, 10) == 21
+
+
+async def test_a_call_that_asks_for_more_finds_its_inputs(dask_flow):
+    """A call of a bundle fails and is sent again with other options: the value it takes is kept for that."""
+    failed = []
+
+    @dask_flow.function_task
+    def first():
+        return 7
+
+    def second(value):
+        if value == 7 and not failed:
+            failed.append(value)
+            raise ValueError(value)
+        return value
+
+    task = dask_flow.function_task(retries=1, retry_with={"priority": 1})(second)
+    await known(first)
+    await known(task, call=lambda each: each(0))
+    assert await task(first()) == 7
+
+
+async def test_a_value_that_cannot_travel_costs_only_its_own_call():
+    """One call of a bundle returns a lock: whoever awaits that is told, and the values beside it are there."""
+    async with WorkflowEngine.create(PROGRAMS) as flow:
+
+        @flow.function_task
+        def make(number):
+            return threading.Lock() if number == 3 else number
+
+        @flow.function_task(bundle=False)
+        def total(*numbers):
+            return sum(numbers)
+
+        await known(make, call=lambda each: each(0))
+        calls = [make(number) for number in range(6)]
+        await until(lambda: all(str(call.state) == "DONE" for call in calls))
+        assert await calls[5] == 5
+        assert await asyncio.wait_for(total(*(call for call in calls if call is not calls[3])), 20) == 12
+        with pytest.raises(LostError, match="could not be brought"):
+            await calls[3]
+
+
+def where_and_slow(notes, number):
+    """As `slow_once`, with the process."""
+    slow_once(notes, number)
+    if number == 0 and sum(line.startswith("0 ") for line in Notes(notes).lines) > 1:
+        time.sleep(0.5)
+    return number, os.getpid()
+
+
+async def test_a_bundle_whose_values_are_lost_is_made_again_whole(tmp_path):
+    """The worker dies that has the values of a finished bundle: they are made again, however long one takes then."""
+    notes = Notes(tmp_path / "notes")
+    config = {"cluster": {**PROGRAMS["cluster"], "n_workers": 1}}
+    async with WorkflowEngine.create(config) as flow:
+        task = flow.function_task(where_and_slow)
+        await known(task, call=lambda each: each(notes.path, -1))
+        calls = [task(notes.path, number) for number in (0, 1, 2, 4, 5)]
+        await until(lambda: all(str(call.state) == "DONE" for call in calls))
+        workers = {int(line.split()[1]) for line in notes.lines}
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        await asyncio.wait_for(task(notes.path, 9), 30)  # on the next worker
+        found = await asyncio.wait_for(asyncio.gather(*calls), 30)
+    assert [number for number, _ in found] == [0, 1, 2, 4, 5]
+    assert not {process for _, process in found} & workers
+
+
+async def test_functions_that_cannot_be_told_apart_hold_up_nothing(dask_flow):
+    """Calls of a callable that cannot be referred to weakly are sent as they are, and so is what comes after them."""
+    upper, add = dask_flow.function_task(name="upper")(str.upper), dask_flow.function_task(max)
+    assert set(await asyncio.wait_for(asyncio.gather(*[upper("a") for _ in range(50)]), 10)) == {"A"}
+    assert await asyncio.wait_for(add(1, 2), 10) == 2
+
+
+async def test_calls_that_wait_for_the_first_of_their_task_can_be_cancelled(tmp_path):
+    """Most calls of an unknown task are kept back for a moment; cancelled then, they never begin."""
+    notes = Notes(tmp_path / "notes")
+    gate = Gate(tmp_path / "gate")
+    async with open_engine("dask") as flow:
+
+        @flow.function_task
+        def step(number):
+            notes.add(number)
+            gate.wait()
+            return number
+
+        calls = [step(number) for number in range(100)]
+        await asyncio.sleep(0)
+        for call in calls[20:]:
+            call.cancel()
+        gate.open()
+        assert await asyncio.gather(*calls[:20]) == list(range(20))
+    assert len(notes.lines) == 20
