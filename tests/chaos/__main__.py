@@ -17,8 +17,20 @@ from chaos.disk import unmount_below
 from chaos.faults import Fault
 from chaos.places import PLACES
 
-_COLUMNS = "{:>6} {:<6} {:>5} {:>6} {:>6} {:>8} {:>7} {:>12} {:>7}  {:<7}"
-_HEADINGS = ("seed", "place", "steps", "values", "errors", "uncalled", "faults", "struck work", "seconds", "verdict")
+_COLUMNS = "{:>6} {:<6} {:>5} {:>6} {:>6} {:>8} {:>8} {:>7} {:>12} {:>7}  {:<7}"
+_HEADINGS = (
+    "seed",
+    "place",
+    "steps",
+    "values",
+    "errors",
+    "uncalled",
+    "together",
+    "faults",
+    "struck work",
+    "seconds",
+    "verdict",
+)
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -37,7 +49,8 @@ def main():
     bad = sum(bool(report.problems) for report in reports)
     console.print(
         f"{len(reports) - bad} of {len(reports)} right; {sum(total.values())} faults, of which "
-        f"{sum(report.running for report in reports)} struck running work: {by_kind(total)}"
+        f"{sum(report.running for report in reports)} struck running work: {by_kind(total)}; "
+        f"{sum(report.together for report in reports)} short calls beside them travelled together"
     )
     sys.exit(bad > 0)
 
@@ -79,7 +92,7 @@ def play(seed, place, options, found):
         unmount_below(directory)
         shutil.rmtree(directory)
         raise
-    ended = (report.right_values, report.right_errors, report.uncalled)
+    ended = (report.right_values, report.right_errors, report.uncalled, report.together)
     numbers = (report.steps, *ended, sum(report.faults.values()), report.running)
     verdict = "WRONG" if report.problems else "right"
     console.print(_COLUMNS.format(seed, place, *numbers, f"{report.seconds:.1f}", verdict), by_kind(report.faults))

@@ -29,6 +29,7 @@ class Report:
     right_values: int = 0
     right_errors: int = 0
     uncalled: int = 0
+    together: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     running: int = 0
     seconds: float = 0.0

@@ -15,6 +15,7 @@ from asyncflow import WorkflowEngine
 from chaos import dag as graphs
 from chaos import reference
 from chaos.campaign import Campaign
+from chaos.crowd import Crowd
 from chaos.faults import OF_DEEDS, Fault
 from chaos.injector import Injector, plan
 from chaos.judge import Judge
@@ -48,7 +49,8 @@ async def _play(seed, place, size, limit):
             campaign = Campaign(flow, dag, records.path, place.gluttony)
             thrown = plan(seed, place.faults, len(dag.bodies()))
             injector = Injector(seed, thrown, place, records, campaign.is_unfinished)
-            results, problems = await _under_fire(campaign, injector, limit)
+            crowd = Crowd(flow)
+            results, problems = await _under_fire(campaign, crowd, injector, limit)
             if not results:
                 await flow.shutdown()
             records.read()
@@ -64,6 +66,7 @@ async def _play(seed, place, size, limit):
         "right_values": judge.right_values,
         "right_errors": judge.right_errors,
         "uncalled": judge.uncalled,
+        "together": crowd.together,
         "faults": faults,
         "running": running,
         "seconds": time.monotonic() - begun,
@@ -71,21 +74,24 @@ async def _play(seed, place, size, limit):
     }
 
 
-async def _under_fire(campaign, injector, limit):
+async def _under_fire(campaign, crowd, injector, limit):
     """What each step ended with, nothing where that took too long; and what went wrong besides."""
     results, problems = {}, []
-    injecting = asyncio.create_task(injector.run())
+    injecting, crowding = asyncio.create_task(injector.run()), asyncio.create_task(crowd.run())
     try:
         async with asyncio.timeout(limit):
             await campaign.run()
+            crowding.cancel()
+            await crowding
             results = await campaign.fetch()
     except TimeoutError:
         problems.append(f"not ended after {limit:g} s: {', '.join(campaign.unfinished())}")
+    crowding.cancel()
     injecting.cancel()
-    (error,) = await asyncio.gather(injecting, return_exceptions=True)
+    error, _ = await asyncio.gather(injecting, crowding, return_exceptions=True)
     if isinstance(error, Exception):
         problems.append(f"the injector broke: {error!r}")
-    return results, problems
+    return results, problems + crowd.problems[:5]
 
 
 def _count(dag, records, strikes):
