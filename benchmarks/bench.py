@@ -34,7 +34,7 @@ TITLES = {
     "slurm": "Two Slurm jobs of one worker with one thread each, TLS on both sides",
     "threads": "ThreadPoolExecutor(2)",
 }
-PACKAGES = ("asyncflow", "distributed", "radical.asyncflow", "rhapsody-py", "parsl")
+PACKAGES = ("asyncflow", "distributed", "radical.asyncflow", "rhapsody-py", "parsl", "ray")
 PATIENCE = 120.0  # seconds for a workload, its warm-up and, for the first, the start of the cluster
 
 console = Console(stderr=True)

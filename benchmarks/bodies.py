@@ -1,8 +1,16 @@
 """The task bodies, written with `def`; workers import them by name."""
 
+import threading
 import time
 
 import numpy as np
+
+GATE = threading.Event()
+
+
+def gate():
+    GATE.wait()
+    return 0
 
 
 def noop():
@@ -11,6 +19,11 @@ def noop():
 
 def step(number=0):
     return number + 1
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
 
 
 def nap(number):

@@ -11,6 +11,10 @@ async def step(number=0):
     return bodies.step(number)
 
 
+async def sleep(seconds):
+    return bodies.sleep(seconds)
+
+
 async def nap(number):
     return bodies.nap(number)
 

@@ -37,6 +37,10 @@ WORKLOADS = (
     Workload("chain", "chain of {:,}", full=300, quick=20, warm=5),
     Workload("hops", "{:,} hops, each awaited before the next", full=100, quick=10, warm=5),
     Workload("pipelines", "{:,} pipelines task3(task1(), task2()) at once", full=200, quick=10, warm=5),
+    # Where the work itself takes a while nothing may be in its way: two workers need half as long as one.
+    Workload("brief", "{:,} tasks that sleep for 10 ms", full=200, quick=20, warm=20, tables=("dask", "slurm")),
+    Workload("medium", "{:,} tasks that sleep for 100 ms", full=100, quick=10, warm=4, tables=("dask", "slurm")),
+    Workload("long", "{:,} tasks that sleep for 1 s", full=6, quick=2, warm=2, tables=("dask",)),
     # Long enough to be worth keeping, short enough that what keeping costs shows.
     Workload("naps", "fan-out of {:,} tasks that sleep for 10 ms", full=500, quick=50, warm=50, tables=("runs",)),
     Workload("works", "fan-out of {:,} tasks that compute for 10 ms", full=500, quick=50, warm=50, tables=("runs",)),

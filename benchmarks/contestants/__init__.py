@@ -12,8 +12,10 @@ TABLES = {
         "distributed_by_hand": "distributed by hand",
         "asyncflow_dask": "asyncflow",
         "asyncflow_dask_async": "asyncflow, async def",
+        "asyncflow_unbundled": "asyncflow, bundle=False",
         "radical_dask": "radical.asyncflow, rhapsody",
         "parsl_processes": "Parsl, processes",
+        "ray_processes": "Ray",
     },
     "runs": {
         "asyncflow_dask": "asyncflow",

@@ -20,6 +20,7 @@ class Engine:
         self._run = runner.run
         self._noop = flow.function_task(bodies.noop)
         self._step = flow.function_task(bodies.step)
+        self._sleeps = {seconds: flow.function_task(bodies.sleep) for seconds in (0.01, 0.1, 1.0)}
         self._nap = flow.function_task(bodies.nap)
         self._work = flow.function_task(bodies.work)
         self._zero = flow.function_task(bodies.zero)
@@ -33,6 +34,21 @@ class Engine:
     def fan_out(self, count):
         async def main():
             return len(await asyncio.gather(*[self._noop() for _ in range(count)]))
+
+        return self._run(main())
+
+    def brief(self, count):
+        return self._sleep(0.01, count)
+
+    def medium(self, count):
+        return self._sleep(0.1, count)
+
+    def long(self, count):
+        return self._sleep(1.0, count)
+
+    def _sleep(self, seconds, count):
+        async def main():
+            return len(await asyncio.gather(*[self._sleeps[seconds](seconds) for _ in range(count)]))
 
         return self._run(main())
 

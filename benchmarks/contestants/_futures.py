@@ -13,6 +13,18 @@ class Futures:
     def fan_out(self, count):
         return len(self._gather([self._call(bodies.noop) for _ in range(count)]))
 
+    def brief(self, count):
+        return self._sleep(0.01, count)
+
+    def medium(self, count):
+        return self._sleep(0.1, count)
+
+    def long(self, count):
+        return self._sleep(1.0, count)
+
+    def _sleep(self, seconds, count):
+        return len(self._gather([self._call(bodies.sleep, seconds) for _ in range(count)]))
+
     def chain(self, count):
         future = self._call(bodies.step)
         for _ in range(count - 1):

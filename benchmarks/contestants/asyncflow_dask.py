@@ -7,8 +7,8 @@ from contestants import _engine
 from contestants._cluster import ARGUMENTS
 
 
-async def create(**arguments):
-    config = {"cluster": {"kind": "local", "security": "none", **ARGUMENTS}}
+async def create(*, bundle=True, **arguments):
+    config = {"cluster": {"kind": "local", "security": "none", **ARGUMENTS}, "defaults": {"bundle": bundle}}
     return await WorkflowEngine.create(config=config, **arguments)
 
 
