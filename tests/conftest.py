@@ -116,6 +116,12 @@ async def open_engine(kind, **options):
 
 
 @pytest.fixture
+def with_bundles(monkeypatch):
+    """Short calls travel together, also where the suite is run with ASYNCFLOW_BUNDLE=0."""
+    monkeypatch.delenv("ASYNCFLOW_BUNDLE", raising=False)
+
+
+@pytest.fixture
 async def dask_flow():
     """An engine on an in-process Dask cluster of two workers with two threads each."""
     async with open_engine("dask") as flow:

@@ -13,6 +13,8 @@ from conftest import open_engine
 from gates import Gate, Notes, until
 from test_bundles import PROGRAMS, known
 
+pytestmark = pytest.mark.usefixtures("with_bundles")
+
 
 def slow_once(notes, number, *inputs):
     """Long for one number, the first time that any process does it; the sum of the numbers so far."""

@@ -283,7 +283,7 @@ async def test_keys_are_the_name_and_an_id_that_dask_takes_for_one(dask_flow):
 async def test_finished_intermediates_leave_the_cluster(dask_flow):
     """A key that no live handle and no unfinished dependent needs is released while the engine lives on."""
 
-    @dask_flow.function_task
+    @dask_flow.function_task(bundle=False)
     def increment(number):
         return number + 1
 
