@@ -47,7 +47,7 @@ async def test_the_default_is_an_embedded_dask_cluster(monkeypatch):
         assert list(flow.backends) == ["dask"]
         call = flow.function_task(os.getpid)()
         assert await call != os.getpid()
-        assert call.dask_future.client.scheduler.address.startswith("tls://127.0.0.1")
+        assert call.dask_future.client.scheduler_info()["address"].startswith("tls://127.0.0.1")
         assert flow.dashboard_link.startswith("http://127.0.0.1")
 
 

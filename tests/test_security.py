@@ -35,7 +35,7 @@ async def embedded():
         addresses = {await call}
         while len(addresses) < 2:
             addresses |= set(await asyncio.gather(*[address() for _ in range(8)]))
-        yield flow, call.dask_future.client.scheduler.address, sorted(addresses)
+        yield flow, call.dask_future.client.scheduler_info()["address"], sorted(addresses)
 
 
 def family():
@@ -164,7 +164,7 @@ def test_an_open_cluster_is_possible_by_name_only(tmp_path):
         "    async with WorkflowEngine.create(config) as flow:\n"
         "        call = flow.function_task(int)('1')\n"
         "        await call\n"
-        "        print(call.dask_future.client.scheduler.address)\n"
+        "        print(call.dask_future.client.scheduler_info()['address'])\n"
         "asyncio.run(main())\n"
     )
     done = subprocess.run(

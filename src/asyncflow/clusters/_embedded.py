@@ -16,7 +16,7 @@ from asyncflow.clusters._shape import Shape
 from asyncflow.errors import StartError
 from asyncflow.outlets import outlet_of
 from asyncflow.queues.dashboards import LOCAL
-from asyncflow.queues.scheduler import start_scheduler
+from asyncflow.queues.scheduler import near_address, start_scheduler
 from asyncflow.queues.target import Cluster, Target
 from asyncflow.queues.tls import as_plain, make_security
 
@@ -73,7 +73,13 @@ class Programs(Cluster):
                 "choose another scheduler_port or dashboard_address, or 0 for a free one"
             ) from error
         has_dashboard = config.dashboard_address is not None
-        self.target = Target(scheduler.address, self._security, is_ours=True, has_dashboard=has_dashboard)
+        self.target = Target(
+            scheduler.address,
+            self._security,
+            is_ours=True,
+            has_dashboard=has_dashboard,
+            near=near_address(scheduler),
+        )
 
     async def _start_program(self, name: int) -> None:
         spec = json.dumps({"options": self._worker_options(name), "security": self._plain_security()})

@@ -111,13 +111,22 @@ async def listen(options: SchedulerOptions, interface: str | None, security: Any
 
 def target_of(scheduler: Any, options: SchedulerOptions, security: Any) -> Target:
     """How to reach `scheduler`; the way to a dashboard that listens on this machine only is logged."""
+    from asyncflow.queues.scheduler import near_address  # loads distributed
+
     has_dashboard = options.dashboard_address is not None
     link = None
     if has_dashboard and str(options.dashboard_address).startswith("127.0.0.1:"):
         port = scheduler.http_server.port
         link = link_to("127.0.0.1", port)
         logger.info("for the dashboard on your own machine: %s", tunnel(port))
-    return Target(scheduler.address, security, is_ours=True, has_dashboard=has_dashboard, dashboard_link=link)
+    return Target(
+        scheduler.address,
+        security,
+        is_ours=True,
+        has_dashboard=has_dashboard,
+        dashboard_link=link,
+        near=near_address(scheduler),
+    )
 
 
 def queue_kind(

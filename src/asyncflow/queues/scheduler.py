@@ -22,6 +22,8 @@ STREAM_INTERVAL = 0.0
 #: Tasks that the dashboard's stream shows; Dask's hundred thousand are some 70 MB.
 TASK_STREAM_LENGTH = 5_000
 
+_NEAR = "inproc://"
+
 _CONFIG: Mapping[str, Any] = {
     "distributed.admin.low-level-log-length": STREAM_LOG_LENGTH,
     "distributed.scheduler.dashboard.tasks.task-stream-length": TASK_STREAM_LENGTH,
@@ -46,8 +48,14 @@ def tune_stream(stream: Any) -> None:
         stream.interval = STREAM_INTERVAL
 
 
+def near_address(scheduler: Scheduler) -> str:
+    """Where `scheduler` listens for a client on its own loop: without sockets, encryption and copies."""
+    addresses = (str(listener.contact_address) for listener in scheduler.listeners)
+    return next(address for address in addresses if address.startswith(_NEAR))
+
+
 async def start_scheduler(security: Security | None, dashboard_address: str | None, **options: Any) -> Scheduler:
-    """A running scheduler on this thread's loop.
+    """A running scheduler on this thread's loop, which also listens at its `near_address`.
 
     Parameters
     ----------
@@ -72,6 +80,8 @@ async def start_scheduler(security: Security | None, dashboard_address: str | No
             **options,
         )
         await _started(scheduler)
+    if not scheduler.address.startswith(_NEAR):
+        await scheduler.listen(_NEAR)
     keep_short(scheduler)
     scheduler.add_plugin(_Streams(), name="asyncflow-streams")
     scheduler.add_plugin(Losses(scheduler), name=Losses.name)  # before others, which may forget whose worker it was

@@ -30,6 +30,8 @@ class Target:
         Seconds to wait for an answer.
     dashboard_link : str or None
         Its address, where Dask would guess another: it listens on this machine only, and the scheduler elsewhere.
+    near : str
+        Where it listens for who is in its own process, on the same loop; empty where nobody is.
     """
 
     address: str
@@ -38,6 +40,7 @@ class Target:
     has_dashboard: bool = True
     timeout: float = 30.0
     dashboard_link: str | None = None
+    near: str = ""
 
 
 def foreign_target(owned: Any, security: "Security | None" = None) -> Target:

@@ -68,7 +68,7 @@ class Connection:
         target = self._target
         try:
             self._client = await Client(
-                target.address,
+                target.near or target.address,
                 loop=IOLoop.current(),
                 security=target.security,
                 asynchronous=True,
