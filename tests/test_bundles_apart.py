@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -100,10 +101,21 @@ async def test_a_bundle_whose_values_are_lost_is_made_again_whole(tmp_path):
     assert not {process for _, process in found} & workers
 
 
-async def test_functions_that_cannot_be_told_apart_hold_up_nothing(dask_flow):
-    """Calls of a callable that cannot be referred to weakly are sent as they are, and so is what comes after them."""
-    upper, add = dask_flow.function_task(name="upper")(str.upper), dask_flow.function_task(max)
-    assert set(await asyncio.wait_for(asyncio.gather(*[upper("a") for _ in range(50)]), 10)) == {"A"}
+@dataclass
+class Scale:
+    """A callable that has no hash: it may change."""
+
+    factor: int
+
+    def __call__(self, number):
+        return self.factor * number
+
+
+@pytest.mark.parametrize(("function", "argument", "value"), [(str.upper, "a", "A"), (Scale(2), 3, 6)])
+async def test_functions_that_cannot_be_told_apart_hold_up_nothing(dask_flow, function, argument, value):
+    """Calls of a callable without a weak reference, or a hash, are sent as they are, and so is what comes after them."""
+    task, add = dask_flow.function_task(name="odd")(function), dask_flow.function_task(max)
+    assert set(await asyncio.wait_for(asyncio.gather(*[task(argument) for _ in range(50)]), 10)) == {value}
     assert await asyncio.wait_for(add(1, 2), 10) == 2
 
 

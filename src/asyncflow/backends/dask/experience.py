@@ -1,10 +1,9 @@
 """What the engine has learned of tasks: how long their bodies take, and how large their values are."""
 
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 #: Calls that a task is judged by, the last ones.
 REMEMBERED = 8
@@ -26,56 +25,74 @@ class Call(NamedTuple):
     size: int
 
 
+class _Record:
+    """What is remembered of one function."""
+
+    __slots__ = ("calls", "expected", "has_begun", "is_given_up")
+
+    def __init__(self) -> None:
+        self.calls: deque[Call] = deque(maxlen=REMEMBERED)
+        self.expected: Call | None = None
+        self.has_begun = False  #: a call has ended, the first
+        self.is_given_up = False
+
+
 class Experience:
     """Remembers what calls of each function took.
 
-    A task that has been short may be long the next time, so the longest of its last calls counts.
+    A task that has been short may be long the next time, so the longest of its last calls counts. Of a callable that
+    cannot be told from others, as it has no hash or no weak reference, nothing is ever known: its calls go alone.
     """
 
     def __init__(self) -> None:
-        self._calls: WeakKeyDictionary[Callable[..., Any], deque[Call] | None] = WeakKeyDictionary()
-        self._expected: WeakKeyDictionary[Callable[..., Any], Call] = WeakKeyDictionary()
-        self._slow: WeakSet[Callable[..., Any]] = WeakSet()
+        self._records: WeakKeyDictionary[Callable[..., Any], _Record] = WeakKeyDictionary()
 
     def note(self, function: Callable[..., Any], seconds: float, size: int) -> None:
         """A call of `function` took `seconds`, and its value has `size` bytes."""
-        try:
-            calls = self._calls.get(function)
-            if calls is None:
-                self._calls[function] = deque(maxlen=REMEMBERED)
-                return
-        except TypeError:  # a callable that cannot be told from others: nothing is known of it, and it travels alone
+        record = self._record(function)
+        if record is None:
             return
+        if not record.has_begun:
+            record.has_begun = True
+            return
+        calls = record.calls
         calls.append(Call(seconds, size))
         if len(calls) >= ENOUGH:
-            self._expected[function] = Call(max(call.seconds for call in calls), max(call.size for call in calls))
+            record.expected = Call(max(call.seconds for call in calls), max(call.size for call in calls))
 
     def seconds(self, function: Callable[..., Any]) -> float | None:
         """What the next call will probably take; None where that is not known, or too much to travel with others."""
-        try:
-            expected = self._expected.get(function)
-        except TypeError:
-            return None
+        expected = self._expected(function)
         if expected is None or expected.seconds > SHORT or expected.size > SMALL:
             return None
         return expected.seconds
 
+    def is_small(self, function: Callable[..., Any]) -> bool:
+        """Whether the value of a call of `function` is known to be small."""
+        expected = self._expected(function)
+        return expected is not None and expected.size <= SMALL
+
     def is_known(self, function: Callable[..., Any]) -> bool:
         """Whether there is nothing to wait for to know how long `function` takes, or nothing will ever be known."""
-        try:
-            weakref.ref(function)
-        except TypeError:
-            return True
-        return function in self._expected or function in self._slow
+        record = self._record(function)
+        return record is None or record.expected is not None or record.is_given_up
 
     def give_up(self, functions: Iterable[Callable[..., Any]]) -> None:
         """Do not wait for what is not known by now of `functions`: they are slow, for all that anybody can tell."""
-        self._slow.update(each for each in functions if each not in self._expected)
+        for function in functions:
+            if (record := self._record(function)) is not None:
+                record.is_given_up = True
 
-    def is_small(self, function: Callable[..., Any]) -> bool:
-        """Whether the value of a call of `function` is known to be small."""
+    def _expected(self, function: Callable[..., Any]) -> Call | None:
+        record = self._record(function)
+        return record.expected if record is not None else None
+
+    def _record(self, function: Callable[..., Any]) -> _Record | None:
+        """What is remembered of `function`; None where it cannot be told from others."""
         try:
-            expected = self._expected.get(function)
+            found = self._records.get(function)
+            if found is None:
+                found = self._records[function] = _Record()
         except TypeError:
-            return False
-        return expected is not None and expected.size <= SMALL
+            return None
+        return found

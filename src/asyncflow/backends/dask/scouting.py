@@ -77,14 +77,16 @@ class Scouting:
         enough = max(LEAST, AHEAD * self._slots())
         if len(calls) <= enough:
             return len(calls)
+        functions = {id(function): function for function in (sent.node.recipe.function for sent in calls)}
+        unknown = {name: each for name, each in functions.items() if not self._experience.is_known(each)}
         counts: Counter[int] = Counter()
-        for place, sent in enumerate(calls):
-            function = sent.node.recipe.function
-            if sent.may_travel and not self._experience.is_known(function):
-                counts[id(function)] += 1
-                if counts[id(function)] > enough:
-                    known = [each.node.recipe.function for each in calls[:place]]
-                    self._unknown = {each for each in known if not self._experience.is_known(each)}
+        for place, sent in enumerate(calls if unknown else ()):
+            name = id(sent.node.recipe.function)
+            if name in unknown and sent.may_travel:
+                counts[name] += 1
+                if counts[name] > enough:
+                    ahead = {id(each.node.recipe.function) for each in calls[:place]}
+                    self._unknown = {each for name, each in unknown.items() if name in ahead}
                     return place
         return len(calls)
 
