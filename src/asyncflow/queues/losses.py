@@ -69,6 +69,9 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
 
     name = "asyncflow-losses"
 
+    #: Where it is said at once, before the task can fail, which bodies a loss is held against, of a task with several.
+    topic = "asyncflow-losses-bodies"
+
     def __init__(self, scheduler: Scheduler) -> None:
         self.record: Callable[[str], Record | None] = lambda _: None
         self._scheduler = scheduler
@@ -148,12 +151,18 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
         if bodies is not None:
             case.bodies = tuple(bodies.running or bodies.ended)
         for task in case.under(bodies):
-            case.counts[task] = self._losses[task.key] = self._losses.get(task.key, 0) + 1
+            case.counts[task] = self._losses[task.key] = self._count(task) + 1
+            if case.bodies:
+                self._scheduler.log_event(self.topic, {"key": task.key, "bodies": case.bodies})
         self._suspected -= Counter(task.key for task in case.tasks)
 
     def _may_exceed(self, task: "TaskState") -> bool:
         """Whether `task` has been lost too often if all cases that are not decided are against it."""
-        return self._losses.get(task.key, 0) + self._suspected[task.key] > _granted(task)
+        return self._count(task) + self._suspected[task.key] > _granted(task)
+
+    def _count(self, task: "TaskState") -> int:
+        """How many workers were lost under it, those included that the driver knows of from earlier keys."""
+        return self._losses.get(task.key, int((task.annotations or {}).get("lost_before", 0)))
 
     def _hold(self, tasks: Iterable["TaskState"]) -> None:
         for task in tasks:

@@ -1,6 +1,5 @@
 """Calls that were sent as one Dask task: what the driver knows of them together, and the hold of each on its value."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +23,6 @@ class Bundle:
         Bytes of the values, once they are there.
     pieces : list of distributed.Future
         Its large arguments, held while it is unfinished.
-    losses : Counter of str
-        How many workers were lost under each of its calls.
     """
 
     def __init__(self, key: str, calls: Sequence[Sent], future: Future) -> None:
@@ -33,7 +30,6 @@ class Bundle:
         self.future = future
         self.size = 0
         self.pieces: list[Any] = []
-        self.losses: Counter[str] = Counter()
         self._calls: dict[str, Node] = {sent.key: sent.node for sent in calls}  # those that are wanted and unfinished
 
     def node(self, key: str) -> Node | None:

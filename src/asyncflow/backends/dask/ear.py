@@ -12,7 +12,7 @@ from asyncflow.backends.dask.remote import Hearing
 from asyncflow.backends.dask.running import Word
 from asyncflow.backends.dask.sending import Sender
 from asyncflow.backends.dask.thread import DaskThread
-from asyncflow.backends.dask.watch import BundleWatch, Watch
+from asyncflow.backends.dask.watch import BundleWatch
 from asyncflow.events import TaskLost
 from asyncflow.ledger import task_name
 from asyncflow.measure import Measure
@@ -63,6 +63,7 @@ class Ear:
         self._opening: asyncio.Task[None] | None = None
         client.subscribe_topic(topic, self._on_event)
         if target.is_ours:
+            client.subscribe_topic(Losses.topic, self._on_blame)
             client.subscribe_topic(Losses.name, self._on_loss)
 
     @property
@@ -133,8 +134,7 @@ class Ear:
 
     def _note_words(self, key: str, words: list[Word]) -> None:
         """What a worker says of calls that ended; Dask's own message of their task is next."""
-        watch = self._client.futures.get(key)
-        if isinstance(watch, (Watch, BundleWatch)):
+        if (watch := self._sender.watch_of(key)) is not None:
             watch.words = words
 
     def _handed_back(self, key: str, calls: Sequence[str]) -> list[tuple[Node, Outcome]]:
@@ -154,20 +154,31 @@ class Ear:
         return [key] if bundle is None else [name for name, _ in bundle.nodes()]
 
     def _on_loss(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """The scheduler says why a worker was lost under a body, whose call may have its value from another by now."""
+        """The scheduler says why a worker was lost under a body."""
         facts = dict(event[1])
         key, bodies = facts.pop("key"), facts.pop("bodies", ())
-        if not self._sender.knows(key):  # another client's
+        watch = self._sender.watch_of(key)
+        if watch is None:  # another client's
             return
-        bundle = self._sender.bundle(key)
-        if bundle is None:
-            self._tell_lost(key, self._sender.node(key), facts)
+        if not isinstance(watch, BundleWatch):
+            self._tell_lost(key, facts)
             return
-        for name, node in bundle.nodes():
-            if stub(name) in bodies:
-                bundle.losses[name] += 1
-                self._tell_lost(name, node, {**facts, "count": node.lost_before + bundle.losses[name]})
+        for name in _named(watch, bodies):
+            self._tell_lost(name, {**facts, "count": watch.losses[name]})
 
-    def _tell_lost(self, key: str, node: Node | None, facts: Mapping[str, Any]) -> None:
+    def _on_blame(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        """The scheduler says under which bodies a worker was lost, before it can fail their task."""
+        watch = self._sender.watch_of(event[1]["key"])
+        if isinstance(watch, BundleWatch):
+            watch.losses.update(_named(watch, event[1]["bodies"]))
+
+    def _tell_lost(self, key: str, facts: Mapping[str, Any]) -> None:
+        """Whose call may have its value from another worker by now."""
+        node = self._sender.node(key)
         workflow = node.workflow_id or "" if node is not None else ""
         self._backend.tell(TaskLost(id=key, name=task_name(key), workflow_id=workflow, **facts))
+
+
+def _named(watch: BundleWatch, bodies: Sequence[str]) -> list[str]:
+    """The calls of a bundle that are among `bodies`, of which there are stubs."""
+    return [name for name in watch.names if stub(name) in bodies]

@@ -25,6 +25,7 @@ class Needs(NamedTuple):
     lost_retries: int | None = None
     resources: tuple[tuple[str, float], ...] = ()
     expected: float | None = None
+    lost_before: int = 0
 
 
 class Packed(NamedTuple):
@@ -102,9 +103,8 @@ def needs_of(options: TaskOptions, *, count_cores: bool, pool: str | None = None
         resources["memory"] = options.memory
     if pool is not None:
         resources[pool_resource(pool)] = 1
-    left = max(0, options.lost_retries - lost_before)
-    lost_retries = left if left != GRANTED else None
-    return Needs(options.priority, lost_retries, tuple(sorted(resources.items())), options.expected)
+    lost_retries = options.lost_retries if options.lost_retries != GRANTED else None
+    return Needs(options.priority, lost_retries, tuple(sorted(resources.items())), options.expected, lost_before)
 
 
 def call_task(sent: Sent, plugin: str, spots: Mapping[str, Spot]) -> Task:
@@ -191,4 +191,6 @@ def _annotations(need: Needs) -> dict[str, Any]:
         found["resources"] = dict(need.resources)
     if need.expected is not None:
         found["expected"] = need.expected
+    if need.lost_before:
+        found["lost_before"] = need.lost_before
     return found

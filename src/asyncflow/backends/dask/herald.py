@@ -29,7 +29,7 @@ class Herald(SchedulerPlugin):  # type: ignore[misc]
 
     def __init__(self, topic: str, client: str) -> None:
         self.name = f"{topic}-herald"
-        self._topic = self._plugin = topic  # they are called the same
+        self._topic = topic  # and the name of the plugin on workers
         self._client = client
         self._scheduler: Any = None
         self._unwanted: dict[str, set[str]] = {}  # of the bundles that may be run yet
@@ -51,7 +51,7 @@ class Herald(SchedulerPlugin):  # type: ignore[misc]
                     self._finished.add(key)
         elif finish == "processing" and key in self._finished:  # its value was lost
             worker = self._scheduler.tasks[key].processing_on.address
-            self._scheduler.worker_send(worker, {"op": BUNDLES_OP, "plugin": self._plugin, "whole": key})
+            self._scheduler.worker_send(worker, self._message(whole=key))
         elif finish == "forgotten":
             self._unwanted.pop(key, None)
             self._finished.discard(key)
@@ -60,7 +60,7 @@ class Herald(SchedulerPlugin):  # type: ignore[misc]
         """Called by Dask."""
         if self._unwanted:
             keys = [key for bundle in self._unwanted.values() for key in bundle]
-            scheduler.worker_send(worker, self._message(keys))
+            scheduler.worker_send(worker, self._message(keys=keys))
 
     def drop(self, unwanted: Mapping[str, Sequence[str]]) -> None:
         """The engine does not want these calls any more; they are named by bundle."""
@@ -70,10 +70,10 @@ class Herald(SchedulerPlugin):  # type: ignore[misc]
             del self._unwanted[bundle]
         keys = [key for bundle in unwanted.values() for key in bundle]
         for worker in self._scheduler.workers:
-            self._scheduler.worker_send(worker, self._message(keys))
+            self._scheduler.worker_send(worker, self._message(keys=keys))
 
-    def _message(self, keys: Sequence[str]) -> dict[str, Any]:
-        return {"op": BUNDLES_OP, "plugin": self._plugin, "keys": keys}
+    def _message(self, **what: Any) -> dict[str, Any]:
+        return {"op": BUNDLES_OP, "plugin": self._topic, **what}
 
     def _tell(self, news: Mapping[str, Any]) -> None:
         # Not by `log_event`, which remembers a hundred thousand.

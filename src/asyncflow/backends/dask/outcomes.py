@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import pickle
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from distributed import KilledWorker
@@ -83,10 +83,10 @@ class Outcomes:
 
     async def _fetch(self, nodes: Sequence[Node]) -> None:
         keys = [node.key for node in nodes]
-        holds = [node.remote for node in nodes]
-        futures = [self._future(node, hold) for node, hold in zip(nodes, holds, strict=True)]
+        found = [self._where(node, node.remote) for node in nodes]
+        futures = list(dict.fromkeys(future for future, _ in found))
         try:
-            values = await self.gather(list(dict.fromkeys(futures)))
+            values = dict(zip(futures, await self.gather(futures), strict=True))
         except Exception as error:
             if len(nodes) == 1:
                 failed = Outcome(TaskState.FAILED, error=self._fetch_error(nodes[0], error), about=keys[0])
@@ -95,26 +95,16 @@ class Outcomes:
                 for node in nodes:
                     await self._fetch([node])
             return
-        value_of = dict(zip(dict.fromkeys(futures), values, strict=True))
         self._backend.post(
-            (node, self._value(key, value_of[future], hold))
-            for node, key, future, hold in zip(nodes, keys, futures, holds, strict=True)
+            (node, _value(key, values[future], part))
+            for node, key, (future, part) in zip(nodes, keys, found, strict=True)
         )
 
-    def _future(self, node: Node, hold: Any) -> Any:
-        """What has to be gathered for the value of `node`."""
+    def _where(self, node: Node, hold: Any) -> tuple[Any, int | None]:
+        """What has to be gathered for the value of `node`, and which of the values in it that is."""
         if not isinstance(hold, Share):
-            return hold
-        return hold.bundle.future if hold.bundle.size <= _WHOLE else self.handle(node)
-
-    @staticmethod
-    def _value(key: str, value: Any, hold: Any) -> Outcome:
-        is_whole = isinstance(hold, Share) and hold.bundle.size <= _WHOLE
-        try:
-            found = picked(value, hold.index if is_whole else None)
-        except RemoteFailure as error:  # it was lost with its worker, and failed when it was made again
-            return Outcome(TaskState.FAILED, error=error, about=key)
-        return Outcome(TaskState.DONE, found, has_value=True, about=key)
+            return hold, None
+        return (hold.bundle.future, hold.index) if hold.bundle.size <= _WHOLE else (self.handle(node), None)
 
     def _fetch_error(self, node: Node, error: Exception) -> BaseException:
         if self.lost is not None:
@@ -133,9 +123,6 @@ class Outcomes:
         """Fetch what somebody waits for and did not come along; of the rest say that it is there."""
         if word is not None:
             self._experience.note(node.recipe.function, word.seconds, word.size)
-        self._done(node, key, word)
-
-    def _done(self, node: Node, key: str, word: Word | None) -> None:
         if word is not None and word.value is not None:
             try:
                 value = pickle.loads(word.value)
@@ -183,9 +170,8 @@ class Outcomes:
         else:
             self.settle(node, Outcome(TaskState.CANCELLED, about=key))
 
-    def on_lost_batch(self, node: Node, key: str, sent: Sent) -> None:
+    def on_lost_batch(self, sent: Sent) -> None:
         """Send the call again by itself: alone it fails only for a dependency of its own."""
-        del node, key
         if not self._to_resend:
             asyncio.get_running_loop().call_soon(self._resend)
         self._to_resend.append(sent)
@@ -207,22 +193,20 @@ class Outcomes:
             if word.failure is not None:
                 self._fail(node, word.key, pickle.loads(word.failure))
             else:
-                self._experience.note(node.recipe.function, word.seconds, word.size)
-                self._done(node, word.key, word)
+                self.on_finished(node, word.key, word)
         for key, node in nodes.items():  # the worker did not say: its values do
-            self._done(node, key, None)
+            self.on_finished(node, key, None)
 
-    def on_bundle_broken(self, bundle: Bundle, reason: str, error: BaseException | None) -> None:
+    def on_bundle_broken(self, bundle: Bundle, reason: str, losses: Mapping[str, int]) -> None:
         """Send each of its calls again by itself, and count for each the workers that were lost under it.
 
         So a call that ends its worker, or a value that is gone, costs no other call than those it belongs to.
         """
-        losses, nodes = bundle.losses, bundle.end()
-        for key, node in nodes.items():
+        for key, node in bundle.end().items():
             if reason and reason != "lost dependencies":
                 self.on_cancelled(node, key, reason)
             else:
-                self.settle(node, Outcome(TaskState.PENDING, error=error, about=key, again=losses[key]))
+                self.settle(node, Outcome(TaskState.PENDING, about=key, again=losses[key]))
 
     # What they all end as
 
@@ -246,6 +230,13 @@ class Outcomes:
                 self._address,
             )
         return self.lost
+
+
+def _value(key: str, value: Any, part: int | None) -> Outcome:
+    try:
+        return Outcome(TaskState.DONE, picked(value, part), has_value=True, about=key)
+    except RemoteFailure as error:  # it was lost with its worker, and failed when it was made again
+        return Outcome(TaskState.FAILED, error=error, about=key)
 
 
 def _lost_error(node: Node, error: KilledWorker) -> WorkerLostError:

@@ -16,15 +16,13 @@ from asyncflow.carrier import Carrier, within
 from asyncflow.errors import LostError
 from asyncflow.keep import Ticket
 from asyncflow.pickles import dumps, open_piece
+from asyncflow.references import PLAIN
 
 if TYPE_CHECKING:
     from asyncflow.backends.dask.remote import WorkerSite
 
 #: Said of the size of a value that must not be in a bundle.
 ALONE = 1 << 60
-
-#: Types whose values can be pickled, whatever they are.
-_TRAVEL = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 #: Bytes of a value that is sent along with the word that its call is done; a larger one is fetched.
 SMALL = 10_000
@@ -197,7 +195,7 @@ def _run_member(
     except RemoteFailure as failure:
         words.append(Word(member.key, 0.0, failure=pickle.dumps(failure)))
         return failure
-    if word.value is None and type(value) not in _TRAVEL:
+    if word.value is None and type(value) not in PLAIN:
         value, word = _checked(value, word)
     words.append(word)
     return value

@@ -123,7 +123,7 @@ class Sender:
         key = f"{names.pop() if len(names) == 1 else 'calls'}-{number}x{len(group)}"
         client = self._client
         with client._refcount_lock:  # noqa: SLF001 - the lock that its own Future.__init__ relies on
-            client.futures[key] = watch = BundleWatch(key, self._listener)
+            client.futures[key] = watch = BundleWatch(key, self._listener, (sent.key for sent in group))
             bundle = watch.bundle = Bundle(key, group, Future(key, client))
             for index, sent in enumerate(group):
                 if sent.node.is_final:
@@ -166,17 +166,18 @@ class Sender:
         share = self._shares.get(key)
         if share is not None:
             return share.node
-        watch = self._client.futures.get(key)
+        watch = self.watch_of(key)
         return watch.node if isinstance(watch, Watch) else None
+
+    def watch_of(self, key: str) -> Watch | BundleWatch | None:
+        """What is known of the Dask task with that key; None where that is another client's, or gone."""
+        watch = self._client.futures.get(key)
+        return watch if isinstance(watch, (Watch, BundleWatch)) else None
 
     def bundle(self, key: str) -> Bundle | None:
         """The unfinished bundle with that key."""
-        watch = self._client.futures.get(key)
+        watch = self.watch_of(key)
         return watch.bundle if isinstance(watch, BundleWatch) else None
-
-    def knows(self, key: str) -> bool:
-        """Whether a Dask task is ours, and not another client's."""
-        return key in self._client.futures
 
     # Dask futures
 
@@ -232,7 +233,7 @@ class Sender:
 
     def _abandon(self, bundle: Bundle) -> None:
         """Nobody wants any of it; other bundles may still depend on it."""
-        watch = self._client.futures.get(bundle.key)
+        watch = self.watch_of(bundle.key)
         if isinstance(watch, BundleWatch):
             watch.bundle = None
         bundle.future.release()
@@ -251,5 +252,5 @@ def _may_ask_again(sent: Sent) -> bool:
 
 def _shared(needs: Needs) -> Needs:
     """What a bundle needs whose calls need that: lost once it is begun again, lost twice its calls go on alone."""
-    left = GRANTED if needs.lost_retries is None else needs.lost_retries
-    return needs._replace(lost_retries=min(1, left - 1))
+    granted = GRANTED if needs.lost_retries is None else needs.lost_retries
+    return needs._replace(lost_retries=min(1, granted - 1))

@@ -1,6 +1,7 @@
 """Completions as the Dask client hears of them, without a coroutine or a thread for each."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from distributed.client import FutureState
@@ -20,7 +21,7 @@ class Listener(Protocol):
     def on_erred(self, node: Node, key: str, error: BaseException) -> None:
         """`node`, or something it depends on, failed with `error`."""
 
-    def on_lost_batch(self, node: Node, key: str, sent: Sent) -> None:
+    def on_lost_batch(self, sent: Sent) -> None:
         """Dask dropped a whole graph for one lost dependency, perhaps another call's."""
 
     def on_cancelled(self, node: Node, key: str, reason: str) -> None:
@@ -29,8 +30,8 @@ class Listener(Protocol):
     def on_bundle_finished(self, bundle: Bundle, words: Sequence[Word]) -> None:
         """The values of `bundle` are in the cluster's memory."""
 
-    def on_bundle_broken(self, bundle: Bundle, reason: str, error: BaseException | None) -> None:
-        """The Dask task of `bundle` came to nothing: with `error`, or cancelled for `reason`."""
+    def on_bundle_broken(self, bundle: Bundle, reason: str, losses: Mapping[str, int]) -> None:
+        """The Dask task of `bundle` came to nothing, cancelled for a `reason` or with an error; `losses` by call."""
 
 
 class Watch(FutureState):  # type: ignore[misc]
@@ -78,7 +79,7 @@ class Watch(FutureState):  # type: ignore[misc]
         if reason == "lost dependencies" and sent is not None and not is_resent:
             self._node, self.sent, self.is_resent = node, sent, True
             self.retry()
-            self._listener.on_lost_batch(node, self.key, sent)
+            self._listener.on_lost_batch(sent)
         else:
             self._listener.on_cancelled(node, self.key, reason or "")
 
@@ -89,14 +90,26 @@ class Watch(FutureState):  # type: ignore[misc]
 
 
 class BundleWatch(FutureState):  # type: ignore[misc]
-    """The same of the key of a bundle."""
+    """The same of the key of a bundle.
 
-    __slots__ = ("_listener", "bundle", "words")
+    Attributes
+    ----------
+    bundle : Bundle or None
+        While it is unfinished and wanted.
+    names : frozenset of str
+        The keys of its calls.
+    losses : Counter of str
+        How many workers were lost under each of them.
+    """
 
-    def __init__(self, key: str, listener: Listener) -> None:
+    __slots__ = ("_listener", "bundle", "losses", "names", "words")
+
+    def __init__(self, key: str, listener: Listener, names: Iterable[str]) -> None:
         super().__init__(key)
         self._listener = listener
-        self.bundle: Bundle | None = None  #: while it is unfinished and wanted; set as soon as it is made
+        self.bundle: Bundle | None = None
+        self.names = frozenset(names)
+        self.losses: Counter[str] = Counter()
         self.words: Sequence[Word] = ()
 
     def finish(self, type: Any = None) -> None:  # noqa: A002 - the name is distributed's
@@ -110,13 +123,13 @@ class BundleWatch(FutureState):  # type: ignore[misc]
         """The key erred."""
         super().set_error(exception, traceback)
         if (bundle := self._let_go()) is not None:
-            self._listener.on_bundle_broken(bundle, "", self.exception)
+            self._listener.on_bundle_broken(bundle, "", self.losses)
 
     def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
         """The key is no more."""
         super().cancel(reason=reason, msg=msg)
         if (bundle := self._let_go()) is not None:
-            self._listener.on_bundle_broken(bundle, reason or "", None)
+            self._listener.on_bundle_broken(bundle, reason or "", self.losses)
 
     def _let_go(self) -> Bundle | None:
         bundle, self.bundle = self.bundle, None
