@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+import drawing
 from child import ChildError, lines
 from document import Document
 from rich.console import Console
@@ -103,14 +104,7 @@ def waiting(found):
 
 
 def draw(found, path):
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.fonttype"] = "none"  # the page's own fonts, and a small file
-    mpl.rcParams["svg.hashsalt"] = "scale"  # equal figures make equal files
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    figure, (left, right) = drawing.subplots("scale", 1, 2, figsize=(9, 4))
     for name, label in LABELS.items():
         style = "--" if name == "by_hand" else "-"
         of_name = sorted((point, values) for point, values in found.items() if point[:2] == ("time", name))
@@ -124,8 +118,7 @@ def draw(found, path):
     for axes in (left, right):
         axes.grid(alpha=0.3)
     left.legend(fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    drawing.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import drawing
 from child import ChildError, lines
 from document import Document
 from rich.console import Console
@@ -124,14 +125,7 @@ def table(runs):
 
 
 def draw(runs, path):
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.fonttype"] = "none"  # the page's own fonts, and a small file
-    mpl.rcParams["svg.hashsalt"] = "soak"  # equal figures make equal files
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = drawing.subplots("soak", figsize=(8, 4.5))
     for run in runs:
         for process, samples in run.memory.items():
             label = f"{CONTESTANTS[run.name].replace('`', '')}: {process}"
@@ -140,8 +134,7 @@ def draw(runs, path):
     axes.set(xlabel="thousand tasks", ylabel="resident memory, MB", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="lower right")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    drawing.save(figure, path)
 
 
 if __name__ == "__main__":

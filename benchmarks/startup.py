@@ -13,6 +13,7 @@ from statistics import median
 
 from document import Document
 from rich.console import Console
+from table import seconds
 
 IMPORT = "import time; begin = time.perf_counter(); {}; print(time.perf_counter() - begin)"
 OURS = """
@@ -87,14 +88,12 @@ def main():
     for label, _, base in POINTS:
         values = found[label]
         ratio = f"x {median(values) / median(found[base]):.2f}" if base else ""
-        text += f"| {label} | {show(median(values))} | {show(min(values))} to {show(max(values))} | {ratio} |\n"
+        text += (
+            f"| {label} | {seconds(median(values))} | {seconds(min(values))} to {seconds(max(values))} | {ratio} |\n"
+        )
     console.print(text, markup=False)
     if document:
         document.replace(f"{datetime.now(UTC):%d %B %Y}, rounds: {options.rounds}.\n\n{text}\n")
-
-
-def show(seconds):
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def _text(cell, base):
         return f"{cell.errors[0]}\nin {len(cell.errors)} of {len(cell.errors) + len(cell.values)} turns"
     if not cell.values:
         return "-"
-    show = _megabytes if cell.unit == "bytes" else _seconds
+    show = _megabytes if cell.unit == "bytes" else seconds
     text = f"{show(cell.median)}\n{show(min(cell.values))} to {show(max(cell.values))}"
     # A ratio of memory grown would divide by next to nothing.
     if cell is base or not base.median or cell.unit == "bytes":
@@ -64,7 +64,7 @@ def _ratio(ratio):
     return f"1/{1 / ratio:.1f}" if ratio < 0.5 else f"x {ratio:.2f}"
 
 
-def _seconds(value):
+def seconds(value):
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1000:.1f} ms"
 
 

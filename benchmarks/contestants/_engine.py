@@ -4,6 +4,8 @@ import asyncio
 import itertools
 from contextlib import contextmanager
 
+from contestants._sleeps import Sleeps
+
 
 @contextmanager
 def opened(create, bodies):
@@ -15,12 +17,12 @@ def opened(create, bodies):
             runner.run(flow.shutdown())
 
 
-class Engine:
+class Engine(Sleeps):
     def __init__(self, runner, flow, bodies):
         self._run = runner.run
         self._noop = flow.function_task(bodies.noop)
         self._step = flow.function_task(bodies.step)
-        self._sleeps = {seconds: flow.function_task(bodies.sleep) for seconds in (0.01, 0.1, 1.0)}
+        self._pause = flow.function_task(bodies.sleep)
         self._nap = flow.function_task(bodies.nap)
         self._work = flow.function_task(bodies.work)
         self._zero = flow.function_task(bodies.zero)
@@ -37,18 +39,9 @@ class Engine:
 
         return self._run(main())
 
-    def brief(self, count):
-        return self._sleep(0.01, count)
-
-    def medium(self, count):
-        return self._sleep(0.1, count)
-
-    def long(self, count):
-        return self._sleep(1.0, count)
-
     def _sleep(self, seconds, count):
         async def main():
-            return len(await asyncio.gather(*[self._sleeps[seconds](seconds) for _ in range(count)]))
+            return len(await asyncio.gather(*[self._pause(seconds) for _ in range(count)]))
 
         return self._run(main())
 

@@ -2,8 +2,10 @@
 
 import bodies
 
+from contestants._sleeps import Sleeps
 
-class Futures:
+
+class Futures(Sleeps):
     """`call(body, *args)` returns a future, which has `result()`; `gather(futures)` returns the list of values."""
 
     def __init__(self, call, gather):
@@ -12,15 +14,6 @@ class Futures:
 
     def fan_out(self, count):
         return len(self._gather([self._call(bodies.noop) for _ in range(count)]))
-
-    def brief(self, count):
-        return self._sleep(0.01, count)
-
-    def medium(self, count):
-        return self._sleep(0.1, count)
-
-    def long(self, count):
-        return self._sleep(1.0, count)
 
     def _sleep(self, seconds, count):
         return len(self._gather([self._call(bodies.sleep, seconds) for _ in range(count)]))
