@@ -11,9 +11,9 @@ import dask
 
 from asyncflow import TaskState, WorkflowEngine
 from asyncflow.events import JobsPending, JobStarted, JobSubmitted, PoolDeclared, PoolStopped, WorkerJoined
+from asyncflow.events.pools import Pools
 from asyncflow.notebook.live import NotebookProgress, Pace, in_notebook
 from asyncflow.notebook.page import counts_html, pools_html
-from asyncflow.notebook.workforce import pools_of
 from asyncflow.views.progress import Progress
 from conftest import IN_PROCESS, open_engine
 from gates import Gate, until
@@ -85,10 +85,12 @@ async def test_pools_show_jobs_workers_and_what_jobs_wait_for(dask_flow):
 
 def test_workers_that_name_no_pool_are_of_the_only_one():
     """The pool of a cluster on one machine has a name, its workers say none."""
-    pools = pools_of([PoolDeclared(pool="local", cores=4), WorkerJoined(worker="a", slots=4)])
-    assert list(pools) == ["local"]
-    assert (pools["local"].workers, pools["local"].slots) == (1, 4)
-    assert pools_html({}) == ""
+    pools = Pools()
+    pools.take(PoolDeclared(pool="local", cores=4))
+    pools.take(WorkerJoined(worker="a", slots=4))
+    (pool,) = pools.counts()
+    assert (pool.pool, pool.workers, pool.slots) == ("local", 1, 4)
+    assert pools_html([]) == ""
 
 
 def test_hundreds_of_names_make_a_table_of_some_rows():

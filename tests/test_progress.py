@@ -13,12 +13,13 @@ import pytest
 
 import pictures
 from asyncflow.audience import heard_by
+from asyncflow.events.pools import PoolCounts
 from asyncflow.views import texts
 from asyncflow.views.bars import chosen, picture, segments
 from asyncflow.views.display import Lines
 from asyncflow.views.progress import Progress
 from asyncflow.views.screen import Screen
-from asyncflow.views.snapshot import PoolCounts, Snapshot, TaskCounts, Trouble
+from asyncflow.views.snapshot import Snapshot, TaskCounts, Trouble
 from conftest import eventually, open_engine
 from gates import Gate
 from pseudo import PseudoTerminal

@@ -4,10 +4,10 @@ import weakref
 from collections.abc import Callable
 
 from asyncflow.dispatch import Dispatch
+from asyncflow.events.pools import Pools
 from asyncflow.notebook.graph import Graph
 from asyncflow.notebook.live import NotebookProgress, Pace
 from asyncflow.notebook.page import EngineView, engine_html, progress_html
-from asyncflow.notebook.workforce import pools_of
 
 
 class Looks:
@@ -56,7 +56,10 @@ class Looks:
         if dispatch.closed:
             view.status = "closed"
             return view
-        view.link, view.pools = self.dashboard_link, pools_of(dispatch.events.standing)
+        pools = Pools()
+        for event in dispatch.events.standing:
+            pools.take(event)
+        view.link, view.pools = self.dashboard_link, pools.counts()
         known = [force for backend in dispatch.backends.values() if (force := backend.workforce) is not None]
         if known:
             view.workers = sum(force.workers for force in known)

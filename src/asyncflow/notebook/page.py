@@ -1,10 +1,10 @@
 """An engine as HTML: pools, workers, jobs, what they wait for, calls by state, and the latest failures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from asyncflow.events.pools import PoolCounts
 from asyncflow.notebook.markup import COLOURS, escaped, shortened
-from asyncflow.notebook.workforce import PoolView
 from asyncflow.sketch import Counts, Failure, Picture
 from asyncflow.states import TaskState
 
@@ -33,8 +33,8 @@ class EngineView:
         How many workers there are and how many bodies they run at once; None where nobody knows.
     link, run_dir : str or None
         The dashboard, and the run directory.
-    pools : mapping
-        By name.
+    pools : sequence of PoolCounts
+        What each pool has.
     picture : Picture
         The calls.
     """
@@ -46,7 +46,7 @@ class EngineView:
     slots: int | None = None
     link: str | None = None
     run_dir: str | None = None
-    pools: Mapping[str, PoolView] = field(default_factory=dict)
+    pools: Sequence[PoolCounts] = ()
     picture: Picture = field(default_factory=Picture)
 
 
@@ -87,23 +87,23 @@ def _workers(view: EngineView) -> str:
     return f' <span style="{_QUIET}">{words}</span>'
 
 
-def pools_html(pools: Mapping[str, PoolView]) -> str:
+def pools_html(pools: Sequence[PoolCounts]) -> str:
     """A table of pools; nothing where there is none to tell of."""
     if not pools:
         return ""
     head = _row(["pool", "one worker", "workers", "jobs", "waiting for"], "th")
-    return _table([head, *(_row(_pool(name, pool)) for name, pool in pools.items())])
+    return _table([head, *(_row(_pool(pool)) for pool in pools)])
 
 
-def _pool(name: str, pool: PoolView) -> list[str]:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in pool.pending.items())
-    waits = reasons or (f"{pool.waiting} queued" if pool.waiting else "")
+def _pool(pool: PoolCounts) -> list[str]:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in pool.reasons.items())
+    waits = reasons or (f"{pool.pending} queued" if pool.pending else "")
     if pool.stopped:
         waits = f"stopped: {shortened(pool.stopped, 200)}"
-    return [name or "workers", _shape(pool), str(pool.workers or ""), _jobs(pool), waits]
+    return [pool.pool or "workers", _shape(pool), str(pool.workers or ""), _jobs(pool), waits]
 
 
-def _shape(pool: PoolView) -> str:
+def _shape(pool: PoolCounts) -> str:
     if pool.declared is None:
         return ""
     cores, memory = pool.declared.cores, pool.declared.memory
@@ -113,12 +113,11 @@ def _shape(pool: PoolView) -> str:
     return ", ".join(words)
 
 
-def _jobs(pool: PoolView) -> str:
-    most = pool.declared.most if pool.declared is not None else None
-    if most is None and not (pool.running or pool.waiting):
+def _jobs(pool: PoolCounts) -> str:
+    if pool.most is None and not (pool.jobs or pool.pending):
         return ""
-    limit = f" of {most}" if most is not None else ""
-    return f"{pool.running} running, {pool.waiting} queued{limit}"
+    limit = f" of {pool.most}" if pool.most is not None else ""
+    return f"{pool.jobs} running, {pool.pending} queued{limit}"
 
 
 def counts_html(counts: Mapping[str, Counts]) -> str:

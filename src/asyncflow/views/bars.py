@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from asyncflow.events.pools import PoolCounts
 from asyncflow.views import texts
-from asyncflow.views.snapshot import PoolCounts, Snapshot, TaskCounts, Trouble
+from asyncflow.views.snapshot import Snapshot, TaskCounts, Trouble
 
 _BAR = 30  # characters
 _NAME = 28

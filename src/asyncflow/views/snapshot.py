@@ -1,8 +1,9 @@
 """How far an engine, or several, are at one moment: plain counts, of which views are made."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from asyncflow.events.pools import PoolCounts
 
 #: The name of the row that stands for all tasks beyond the most that are told apart.
 OTHERS = "others"
@@ -59,36 +60,6 @@ class TaskCounts:
     def mean(self) -> float | None:
         """Seconds that a body takes which ends well; None where that is not known."""
         return self.total / self.timed if self.timed else None
-
-
-@dataclass(slots=True)
-class PoolCounts:
-    """What one pool has.
-
-    Attributes
-    ----------
-    pool : str
-        Its name; empty for workers of none.
-    workers, slots : int
-        Workers that are connected, and how many bodies they run at once.
-    jobs, pending : int
-        Jobs that run, and that wait in the queue.
-    most : int or None
-        How many jobs it may have; None where its workers are no jobs.
-    reasons : mapping
-        How many jobs wait for what, in the queueing system's words.
-    stopped : str
-        Why it submits no more jobs; empty where it does.
-    """
-
-    pool: str
-    workers: int = 0
-    slots: int = 0
-    jobs: int = 0
-    pending: int = 0
-    most: int | None = None
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    stopped: str = ""
 
 
 class Trouble(NamedTuple):

@@ -23,14 +23,14 @@ from asyncflow.events import (
     TaskRetried,
     TaskStarted,
 )
+from asyncflow.events.pools import KINDS as POOL_KINDS
+from asyncflow.events.pools import PoolCounts, Pools
 from asyncflow.node import Node
 from asyncflow.recipe import Kind
 from asyncflow.runs.facts import UPSTREAM
 from asyncflow.states import TaskState
 from asyncflow.views.pace import Pace
-from asyncflow.views.pools import KINDS as POOL_KINDS
-from asyncflow.views.pools import Pools
-from asyncflow.views.snapshot import OTHERS, PoolCounts, Snapshot, TaskCounts, Trouble
+from asyncflow.views.snapshot import OTHERS, Snapshot, TaskCounts, Trouble
 
 #: Names that are told apart.
 NAMES = 200

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 
+from asyncflow.events.pools import PoolCounts
 from asyncflow.units import clock
-from asyncflow.views.snapshot import PoolCounts, Snapshot, TaskCounts
+from asyncflow.views.snapshot import Snapshot, TaskCounts
 
 
 def line(snapshot: Snapshot) -> str:

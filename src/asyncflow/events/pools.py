@@ -1,10 +1,11 @@
 """What the pools of one engine have, by the events that tell of workers and jobs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from asyncflow.events import (
-    Event,
+from asyncflow.events.base import Event
+from asyncflow.events.places import (
     JobEnded,
     JobsPending,
     JobStarted,
@@ -14,12 +15,44 @@ from asyncflow.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from asyncflow.views.snapshot import PoolCounts
 
 #: Events that tell of pools.
 KINDS = frozenset(
     {PoolDeclared, PoolStopped, WorkerJoined, WorkerLeft, JobSubmitted, JobStarted, JobEnded, JobsPending}
 )
+
+
+@dataclass(slots=True)
+class PoolCounts:
+    """What one pool has.
+
+    Attributes
+    ----------
+    pool : str
+        Its name; empty for workers of none.
+    workers, slots : int
+        Workers that are connected, and how many bodies they run at once.
+    jobs, pending : int
+        Jobs that run, and that wait in the queue.
+    most : int or None
+        How many jobs it may have; None where its workers are no jobs.
+    reasons : mapping
+        How many jobs wait for what, in the queueing system's words.
+    stopped : str
+        Why it submits no more jobs; empty where it does.
+    declared : PoolDeclared or None
+        Its shape; None where nobody has told.
+    """
+
+    pool: str
+    workers: int = 0
+    slots: int = 0
+    jobs: int = 0
+    pending: int = 0
+    most: int | None = None
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    stopped: str = ""
+    declared: PoolDeclared | None = None
 
 
 class _Worker(NamedTuple):
@@ -36,7 +69,7 @@ class Pools:
     """Bounded by what there is: workers that left and jobs that ended are forgotten."""
 
     def __init__(self) -> None:
-        self._declared: dict[str, int | None] = {}
+        self._declared: dict[str, PoolDeclared] = {}
         self._stopped: dict[str, str] = {}
         self._workers: dict[str, _Worker] = {}
         self._jobs: dict[str, _Job] = {}
@@ -46,7 +79,7 @@ class Pools:
         """Note an event; one of no kind of `KINDS` says nothing."""
         match event:
             case PoolDeclared():
-                self._declared[event.pool] = event.most
+                self._declared[event.pool] = event
             case PoolStopped():
                 self._stopped[event.pool] = event.error
             case WorkerJoined():
@@ -64,7 +97,7 @@ class Pools:
 
     def counts(self) -> list[PoolCounts]:
         """Each pool that was declared, then those that are only known by their workers or jobs."""
-        found = {pool: PoolCounts(pool, most=most) for pool, most in self._declared.items()}
+        found = {pool: PoolCounts(pool, most=each.most, declared=each) for pool, each in self._declared.items()}
         for worker in self._workers.values():
             counts = self._of(found, worker.pool)
             counts.workers += 1
