@@ -113,7 +113,7 @@ async def test_the_slurm_notebook_runs_over_a_real_slurm(slurm, tmp_path):
 
 async def test_interrupting_a_cell_cancels_what_it_awaits_and_nothing_else(kernel, tmp_path):
     """The stop button is asyncio's cancellation: the call awaited and its dependents; the next cell calls at once."""
-    begun, gate, other = Gate(tmp_path / "begun"), Gate(tmp_path / "gate"), Gate(tmp_path / "other")
+    begun, gate, other, runs = (Gate(tmp_path / name) for name in ("begun", "gate", "other", "runs"))
     assert (await kernel.run(ENGINE)).status == "ok"
     started = f"""
 awaited = wait({begun.path!r}, {gate.path!r})
@@ -121,9 +121,9 @@ behind = say(awaited)
 other = wait({other.path!r}, {gate.path!r})
 """
     assert (await kernel.run(started)).status == "ok"
-    cell = asyncio.create_task(kernel.run("await awaited"))
-    await begun.reached()
-    await other.reached()
+    cell = asyncio.create_task(kernel.run(f"Gate({runs.path!r}).open()\nawait awaited"))
+    for each in (begun, other, runs):
+        await each.reached()
     await kernel.interrupt()
     answer = await cell
     assert (answer.status, answer.error) == ("error", "CancelledError")
