@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from distributed import Worker, WorkerPlugin, rejoin, secede
+from distributed.comm import CommClosedError
 
 from asyncflow.backends.dask.running import Round, Word
 from asyncflow.call import RetryLater
@@ -247,9 +248,17 @@ def _hear(worker: Worker, plugin: str, keys: Sequence[str] = (), whole: str = ""
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Drop Dask's line about each task that raised: whoever awaits the task is told, in fewer words."""
+    """Drop what is told elsewhere.
+
+    Dask's line about each task that raised: whoever awaits the task is told, in fewer words. And the traceback of a
+    heartbeat that was under way when the scheduler closed the connection, which ends the worker in order.
+    """
     # Its msg may be an exception, and its arguments may not fit: no other line than that one is put together here.
-    return not (str(record.msg).startswith("Compute Failed") and "RemoteFailure" in record.getMessage())
+    text = str(record.msg)
+    if text.startswith("Compute Failed"):
+        return "RemoteFailure" not in record.getMessage()
+    is_closed = record.exc_info is not None and isinstance(record.exc_info[1], CommClosedError)
+    return not (is_closed and "during heartbeat" in text)
 
 
 def _write_lines_at_once() -> None:
