@@ -278,6 +278,18 @@ async def test_larger_priority_runs_first(kind, tmp_path):
     assert notes.lines == ["10", "5", "0", "-3"]
 
 
+async def test_calls_of_several_tasks_begin_in_their_order(tmp_path):
+    """Where nothing else tells which is to be first, the order of the calls does, not that of their names."""
+    notes, gate = Notes(tmp_path / "notes"), Gate(tmp_path / "gate")
+    async with WorkflowEngine.create(one_worker(1)) as flow:
+        first, task = flow.function_task(Gate.wait)(gate), flow.function_task(Notes.add)
+        await until(lambda: first.state is TaskState.RUNNING)
+        waiting = [task.options(name=name)(notes, name) for name in "zam"]
+        gate.open()
+        await asyncio.gather(*waiting)
+    assert notes.lines == ["z", "a", "m"]
+
+
 async def test_names_are_what_others_call_the_task(any_flow):
     """`name=` is in the future, its id, and the errors."""
 

@@ -1,9 +1,11 @@
-"""Calls made one Dask graph: a plain function from nodes to what `Client.get` takes."""
+"""Calls made one Dask graph: a plain function from nodes to what Dask's client takes."""
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from uuid import uuid4
 
+from dask._expr import Expr, HLGExpr, LLGExpr
 from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
@@ -159,26 +161,51 @@ def pick_task(key: str, spot: Spot) -> Task:
     return Task(key, picked, TaskRef(spot.key), spot.part)
 
 
-def build_graph(tasks: Iterable[tuple[Task, Needs]], pieces: Mapping[str, Piece]) -> dict[str, Task] | HighLevelGraph:
+class Graph(NamedTuple):
+    """A graph as Dask's client sends it.
+
+    Attributes
+    ----------
+    keys : list of str
+        Of all its tasks.
+    expression : Expr
+        The tasks, under a name of no meaning: Dask's own would be a hash of every argument, for which it takes as long
+        as for all the rest.
+    order : dict or None
+        Which task is to run before which others, where nothing but the order of the calls says so; Dask finds out in
+        all other cases, so that no value is kept for longer than it must be.
+    """
+
+    keys: list[str]
+    expression: Expr
+    order: dict[str, int] | None
+
+
+def build_graph(tasks: Sequence[tuple[Task, Needs]], pieces: Mapping[str, Piece]) -> Graph:
     """One graph of all `tasks`, with the large arguments that the cluster does not have yet.
 
-    Returns
-    -------
-    dict or HighLevelGraph
-        A plain graph where no task asks for anything, else one layer for each distinct need.
+    It is a plain one where no task asks for anything, else there is one layer for each distinct need.
     """
+    opened = [(Task(key, open_large, piece.data), Needs()) for key, piece in pieces.items()]
+    found = {task.key: task for task, _ in (*opened, *tasks)}
+    is_flat = all(found.keys().isdisjoint(task.dependencies) for task in found.values())
+    order = {key: place for place, key in enumerate(found)} if is_flat else None
+    return Graph(list(found), _expression([*opened, *tasks]), order)
+
+
+def _expression(tasks: Iterable[tuple[Task, Needs]]) -> Expr:
     layers: dict[Needs, dict[str, Task]] = {}
-    if pieces:
-        layers[Needs()] = {key: Task(key, open_large, piece.data) for key, piece in pieces.items()}
     for task, needs in tasks:
         layers.setdefault(needs, {})[task.key] = task
-    if layers.keys() <= {Needs()}:
-        return layers.get(Needs(), {})
+    name = uuid4().hex
+    if layers.keys() == {Needs()}:
+        return LLGExpr(layers[Needs()], _determ_token=name)
     named = {f"asyncflow-{place}": (need, layer) for place, (need, layer) in enumerate(layers.items())}
-    return HighLevelGraph(
+    graph = HighLevelGraph(
         {name: MaterializedLayer(layer, annotations=_annotations(need)) for name, (need, layer) in named.items()},
         {name: set() for name in named},
     )
+    return HLGExpr(graph, _determ_token=name)
 
 
 def _annotations(need: Needs) -> dict[str, Any]:

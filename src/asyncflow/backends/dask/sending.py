@@ -3,15 +3,17 @@
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import dask
 from distributed import Future
+from distributed.spans import SpanMetadata
 
 from asyncflow.backends.dask.bundle import Bundle, Share
 from asyncflow.backends.dask.bundling import OVERHEAD, Candidate, bundles
 from asyncflow.backends.dask.experience import Experience
-from asyncflow.backends.dask.graph import Needs, Sent, Spot, build_graph, bundle_task, call_task, pick_task
+from asyncflow.backends.dask.graph import Graph, Needs, Sent, Spot, build_graph, bundle_task, call_task, pick_task
 from asyncflow.backends.dask.remote import BUNDLES_OP
 from asyncflow.backends.dask.watch import BundleWatch, Listener, Watch
 from asyncflow.node import Node
@@ -19,6 +21,9 @@ from asyncflow.queues.losses import GRANTED
 
 _LARGE = 5_000_000  # bytes; half of what Dask warns of
 _LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
+
+#: Graphs sent within this time of each other have one priority, as with `Client.get`.
+_ONE_BATCH = "60s"
 
 
 class Sender:
@@ -73,9 +78,8 @@ class Sender:
         tasks = [(call_task(sent, self._plugin, spots), sent.packed.needs) for sent in alone]
         for bundle, group in begun:
             tasks += self._bundle_tasks(bundle, group, spots)
-        keys = [*pieces, *(task.key for task, _ in tasks)]
-        futures = self._get(build_graph(tasks, pieces), keys, sum(len(piece.data) for piece in pieces.values()))
-        self._pieces.update(zip(pieces, futures, strict=False))
+        futures = self._send(build_graph(tasks, pieces), sum(len(piece.data) for piece in pieces.values()))
+        self._pieces.update((key, futures[key]) for key in pieces)
         for sent, watch in zip(alone, watches, strict=True):
             if watch is not None and watch.node is not None:
                 watch.sent = sent
@@ -88,7 +92,7 @@ class Sender:
         for sent in calls:
             pieces = {piece.key: piece for piece in sent.packed.pieces}
             task = call_task(sent, self._plugin, self._spots([sent]))
-            self._get(build_graph([(task, sent.packed.needs)], pieces), [sent.key], 0)
+            self._send(build_graph([(task, sent.packed.needs)], pieces))
 
     # Which go together
 
@@ -152,12 +156,19 @@ class Sender:
         share = self._shares.get(key)
         return share.spot if share is not None else Spot(key)
 
-    def _get(self, graph: Any, keys: list[str], size: int) -> list[Future]:
-        if size > _LARGE:
-            # The arguments are large because the user's are; Dask's advice about graphs would puzzle them.
-            with dask.config.set({_LARGE_GRAPH: "1 TiB"}):
-                return list(self._client.get(graph, keys, sync=False))
-        return list(self._client.get(graph, keys, sync=False))
+    def _send(self, graph: Graph, size: int = 0) -> dict[str, Future]:
+        """Have the client send `graph`, which contains `size` bytes of large arguments; its futures."""
+        # The arguments are large because the user's are; Dask's advice about graphs would puzzle them.
+        is_large = size > _LARGE
+        with dask.config.set({_LARGE_GRAPH: "1 TiB"}) if is_large else nullcontext():
+            found: dict[str, Future] = self._client._graph_to_futures(  # noqa: SLF001 - `get` hashes every argument first
+                graph.expression,
+                graph.keys,
+                internal_priority=graph.order,
+                fifo_timeout=_ONE_BATCH,
+                span_metadata=SpanMetadata(collections=[{"type": "low-level-graph"}]),
+            )
+        return found
 
     # Who is spoken of
 
@@ -196,7 +207,7 @@ class Sender:
         return share.picked
 
     def _pick(self, share: Share) -> None:
-        self._get({share.key: pick_task(share.key, share.spot)}, [share.key], 0)
+        self._send(build_graph([(pick_task(share.key, share.spot), Needs())], {}))
 
     def watch(self, node: Node, key: str) -> Watch | None:
         """The client's record of `node` under `key`, made with its future where there is none yet."""
