@@ -73,6 +73,13 @@ def test_a_wide_turn_is_shared_out_among_the_workers():
     assert max(map(len, made)) * 0.0002 <= MOST + 1e-9
 
 
+def test_more_workers_are_not_worth_more_bundles_than_the_scheduler_can_make_meanwhile():
+    """On hundreds of slots the work is not cut so fine that making the bundles takes longer than the work itself."""
+    calls = short(5000, 0.0001)
+    assert len(bundles(calls, 200)) == len(bundles(calls, 1000)) < 40
+    assert len(bundles(short(5000, 0.01), 1000)) >= 1000
+
+
 def test_few_calls_that_take_a_while_stay_apart():
     """What idle workers could do at once is not put into a line."""
     assert bundles(short(2, 0.01), 2) == [[0], [1]]

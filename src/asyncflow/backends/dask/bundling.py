@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import NamedTuple
 
 #: Seconds of work that a bundle has at most, unless one call of it has more.
@@ -13,6 +14,9 @@ LEAST = 0.005
 
 #: Bundles for each slot of the workers, so that none is left with more than its share.
 EACH = 4
+
+#: Seconds that one more task costs Dask's scheduler, which makes them one after the other.
+SCHEDULING = 0.0005
 
 #: Seconds that a call costs in a bundle beside its body.
 OVERHEAD = 0.0001
@@ -145,7 +149,7 @@ def _pack(trees: Iterable[_Tree], bundle_of: dict[_Tree, int], slots: int) -> It
             waits = frozenset(bundle_of[each] for each in _tops(tree.behind))
             alike[tree.group, tree.outside, waits].append(tree)
     for group in alike.values():
-        enough = min(MOST, max(LEAST, _sum(group) / (EACH * max(slots, 1))))
+        enough = _enough(_sum(group), slots)
         bundle: list[_Tree] = []
         cost = 0.0
         for tree in group:
@@ -156,6 +160,15 @@ def _pack(trees: Iterable[_Tree], bundle_of: dict[_Tree, int], slots: int) -> It
             bundle.append(tree)
             cost += tree.cost
         yield bundle
+
+
+def _enough(work: float, slots: int) -> float:
+    """Seconds of `work` that one bundle is to have.
+
+    A share for each slot; but `n` bundles are over no sooner than after ``n * SCHEDULING + work / n``, however many
+    slots there are, and that is least for bundles of ``sqrt(work * SCHEDULING)``.
+    """
+    return min(MOST, max(LEAST, work / (EACH * max(slots, 1)), sqrt(work * SCHEDULING)))
 
 
 def _sum(trees: Iterable[_Tree]) -> float:
