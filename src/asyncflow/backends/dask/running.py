@@ -61,7 +61,7 @@ class Word(NamedTuple):
     """What a worker says of a call that has ended, as it goes to the driver with the word that its Dask task has."""
 
     key: str
-    seconds: float  #: that it took, opening it included
+    seconds: float  #: that its body took
     size: int = 0  #: of its value in memory, in bytes
     value: bytes | None = None  #: pickled, where somebody waits for it and it is small
     failure: bytes | None = None  #: pickled, of one in a bundle
@@ -250,13 +250,13 @@ def _run(
     RemoteFailure
         With whatever the body raised.
     """
-    begun = perf_counter()
     stop = site.begin(key)
     name = key
     failed_before = 0
     try:
         opened, args, kwargs = open_call(recipe, arguments, values)
         name = opened.name
+        begun = perf_counter()  # not before: the first call of a task on each worker imports what the others find there
         while True:
             try:
                 value = attempt(opened, key, args, kwargs, site, stop, failed_before, ticket)

@@ -9,8 +9,8 @@ from asyncflow.backends.dask.experience import Experience
 from asyncflow.backends.dask.graph import Sent
 from asyncflow.node import Node
 
-#: Seconds after which a task is not short, whose first calls have not ended.
-MOMENT = 0.05
+#: Seconds after which a task is not short, whose first calls have not ended. Those keep the workers busy meanwhile.
+MOMENT = 0.2
 
 #: Calls that go ahead for each slot of the workers, so that none of them is idle meanwhile.
 AHEAD = 2
