@@ -66,7 +66,7 @@ class StandIn:
 
     def __init__(self, name: str, original: TextIO | None) -> None:
         self.original = original
-        self._name = name
+        self.name = name
 
     def write(self, text: str) -> int:
         """As a text stream does."""
@@ -85,7 +85,7 @@ class StandIn:
 
     def _now(self) -> TextIO | None:
         capture = _current()
-        return self.original if capture is None else getattr(capture, self._name)
+        return self.original if capture is None else getattr(capture, self.name)
 
 
 class _Switch:
@@ -99,6 +99,8 @@ class _Switch:
         self._lock = threading.Lock()
         self._users = 0
         self._undo: list[Callable[[], None]] = []
+        # For ever: `print` in another thread may be about to write to one that is taken out, and does not hold it.
+        self._stand_ins: list[StandIn] = []
 
     def __enter__(self) -> None:
         with self._lock:
@@ -116,9 +118,16 @@ class _Switch:
     def _put_in(self) -> None:
         for name in ("stdout", "stderr"):
             before = getattr(sys, name)
-            self._replace(sys, name, StandIn(name, before.original if isinstance(before, StandIn) else before))
+            self._replace(sys, name, self._stand_in(name, before.original if isinstance(before, StandIn) else before))
         self._replace(threading.Thread, "start", _following(threading.Thread.start))
         self._tee_records()
+
+    def _stand_in(self, name: str, original: TextIO | None) -> StandIn:
+        for each in self._stand_ins:
+            if each.name == name and each.original is original:
+                return each
+        self._stand_ins.append(made := StandIn(name, original))
+        return made
 
     def _replace(self, owner: Any, name: str, ours: Any) -> None:
         before = getattr(owner, name)
