@@ -219,7 +219,7 @@ async def test_a_task_that_kills_its_worker_fails_with_those_that_wait_for_it(tm
     notes = Notes(tmp_path / "notes")
     async with site() as here:
 
-        @here.flow.function_task(lost_retries=1)
+        @here.flow.function_task(lost_retries=1, priority=1)  # it is the first to begin, and so the one that is blamed
         def crash(notes):
             notes.add("crash")
             os._exit(3)
@@ -499,6 +499,21 @@ def test_a_page_tells_what_ran_when_its_process_ended():
         assert page.take() is None
         Log(page.path).begin("c-3")
         assert page.take() == Bodies(frozenset({"c-3"}), frozenset())
+    finally:
+        page.close()
+
+
+def test_a_page_tells_whose_it_is():
+    """A worker may end before its nanny is told that it has come: it signs, and the next one anew."""
+    page = make_page()
+    try:
+        assert page.worker is None
+        log = Log(page.path)
+        log.sign("tls://127.0.0.1:40000")
+        log.begin("a-1")
+        assert page.worker == "tls://127.0.0.1:40000"
+        assert page.take() == Bodies(frozenset({"a-1"}), frozenset())
+        assert page.worker is None
     finally:
         page.close()
 

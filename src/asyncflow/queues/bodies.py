@@ -52,6 +52,12 @@ class Page:
         self._memory = mmap.mmap(self._file, (SLOTS + 1) * _SLOT)
         self.path = f"/proc/{os.getpid()}/fd/{self._file}"
 
+    @property
+    def worker(self) -> str | None:
+        """The address of the worker that writes there; None before it has one."""
+        memory = self._memory
+        return memory[2 : 2 + memory[1]].decode() or None
+
     def take(self) -> Bodies | None:
         """What is written there, which is wiped for the next worker; None where not all bodies were written down."""
         memory = self._memory
@@ -61,7 +67,7 @@ class Page:
             if (state := memory[at]) in found:
                 found[state].add(memory[at + 2 : at + 2 + memory[at + 1]].decode(errors="ignore"))
                 memory[at] = 0
-        memory[0] = 0
+        memory[0] = memory[1] = 0
         return Bodies(frozenset(found[_RUNNING]), frozenset(found[_ENDED])) if is_whole else None
 
     def close(self) -> None:
@@ -104,6 +110,13 @@ class Log:
         self._taken: dict[str, int] = {}
         self._memory[0] = _USED
 
+    def sign(self, worker: str) -> None:
+        """Write down the address of the worker, which may end before its nanny is told."""
+        written = worker.encode()
+        if len(written) <= _MOST:
+            self._memory[2 : 2 + len(written)] = written
+            self._memory[1] = len(written)
+
     def begin(self, key: str) -> None:
         """The body of `key` is about to begin."""
         if key in self._taken:  # called again while a cancelled body of it has not ended
@@ -137,6 +150,7 @@ def dask_setup(worker: Any) -> None:
     path = os.environ.pop(VARIABLE, None)  # nothing that it starts is to write there
     if path is not None:
         try:
-            worker.extensions[_EXTENSION] = Log(path)
+            log = worker.extensions[_EXTENSION] = Log(path)
         except OSError:  # then nobody has written anything there, and the nanny says nothing
             return
+        log.sign(worker.contact_address or worker.address)  # it listens by now

@@ -63,10 +63,11 @@ class Witness(NannyPlugin):  # type: ignore[misc]
         restart = nanny._on_worker_exit_sync  # noqa: SLF001 - there is no other way to hear of an exit status
 
         def on_exit(status: int) -> None:
-            bodies = self._page.take() if self._page is not None else None  # before its successor writes there
-            task = asyncio.get_running_loop().create_task(
-                self._tell(nanny, nanny.worker_address, bodies, self._end(nanny, status))
-            )
+            page = self._page
+            # The nanny is told late of a worker that has come, and has begun with what waited for it.
+            worker = nanny.worker_address or (page.worker if page is not None else None)
+            bodies = page.take() if page is not None else None  # before its successor writes there
+            task = asyncio.get_running_loop().create_task(self._tell(nanny, worker, bodies, self._end(nanny, status)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             restart(status)
