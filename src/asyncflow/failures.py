@@ -13,6 +13,9 @@ from asyncflow.errors import RemoteError, TaskExitError, rebuild
 
 _MAX_CHAIN = 16  # causes of causes; more tells nobody anything
 
+#: Frames of a traceback that travel, half of them from each end: those of an endless recursion are too many to pickle.
+_MAX_FRAMES = 100
+
 
 class PackedError(NamedTuple):
     """One exception of a chain: pickled (or None), its text, its traceback as plain data, and how it hangs on."""
@@ -66,10 +69,20 @@ def carried(error: BaseException, name: str) -> BaseException:
 
 
 def _pack_one(error: BaseException, is_cause: bool) -> PackedError:
-    frames = Traceback(error.__traceback__).as_dict() if error.__traceback__ else None
+    frames = _shortened(Traceback(error.__traceback__)).as_dict() if error.__traceback__ else None
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False))
     kind = type(error)
     return PackedError(_pickled(error), f"{kind.__module__}.{kind.__qualname__}", text, frames, is_cause)
+
+
+def _shortened(trace: Traceback) -> Traceback:
+    links, link = [], trace
+    while link is not None:
+        links.append(link)
+        link = link.tb_next
+    if len(links) > _MAX_FRAMES:
+        links[_MAX_FRAMES // 2 - 1].tb_next = links[-_MAX_FRAMES // 2]
+    return trace
 
 
 def _pickled(error: BaseException) -> bytes | None:
