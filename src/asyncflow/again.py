@@ -4,7 +4,8 @@ Dask ends the dependents of a call that failed at once, so another attempt that 
 options, or because a kept result turned out to be damaged) cannot have the same key.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -58,6 +59,7 @@ class Again:
         self._recognise = recognise
         self._background = Background()
         self._random = Random()  # noqa: S311 - spreads attempts over time
+        self._lost: dict[asyncio.AbstractEventLoop, dict[Node, str]] = {}  # to be sent anew, with their keys
 
     def send(self, node: Node, *, is_new: bool = True) -> None:
         """Hand `node` over at the end of the turn, behind what it depends on; not where it has ended.
@@ -97,7 +99,7 @@ class Again:
             self._background.start(self._recompute(node, error))
         elif is_lost and node.lost_before < node.options.lost_retries:
             node.lost_before += 1
-            self._renew(node, TaskLost, {"error": told(error)}, 0.0)
+            self._renew([node], TaskLost, {"error": told(error)}, 0.0)
         elif may_ask_for_more(node, error):
             self._ask_for_more(node, error)
         else:
@@ -105,9 +107,20 @@ class Again:
         return True
 
     def send_anew(self, node: Node, losses: int) -> None:
-        """It was lost along with others, with no fault of its own; `losses` workers were lost under it."""
+        """It was lost along with others, with no fault of its own; `losses` workers were lost under it.
+
+        Those of one turn are renewed together, as the same calls may be behind many of them.
+        """
         node.lost_before += losses
-        self._renew(node, TaskResent, {}, 0.0)
+        lost = self._lost.setdefault(node.loop, {})
+        if not lost and not node.loop.is_closed():
+            node.loop.call_soon(self._renew_lost, node.loop)
+        lost[node] = node.key
+
+    def _renew_lost(self, loop: asyncio.AbstractEventLoop) -> None:
+        lost = self._lost.pop(loop)
+        if still := [node for node, key in lost.items() if node.key == key and node in self._flight]:
+            self._renew(still, TaskResent, {}, 0.0)
 
     async def _recompute(self, node: Node, error: CorruptResultError) -> None:
         """What was to be read has to be made: by the call that was not made for it."""
@@ -124,7 +137,7 @@ class Again:
         upstream, node.upstream = node.upstream, []
         node.ticket = node.ticket._replace(only_read=False)
         if self._endings.depend(node, [self._source(each) for each in upstream]):
-            self._renew(node, TaskCorrupt, {"error": str(error)}, 0.0, is_new=True)
+            self._renew([node], TaskCorrupt, {"error": str(error)}, 0.0, is_new=True)
 
     def _ask_for_more(self, node: Node, error: BaseException) -> None:
         try:
@@ -144,12 +157,13 @@ class Again:
         node.pickle = FunctionPickle(recipe.function, lambda: recipe)
         node.failed_before += 1
         facts = {"error": told(error), "attempt": node.failed_before, "asked": {k: str(v) for k, v in asked.items()}}
-        self._renew(node, TaskRetried, facts, delay_before(node.failed_before, recipe, self._random))
+        self._renew([node], TaskRetried, facts, delay_before(node.failed_before, recipe, self._random))
 
-    def _renew(self, node: Node, kind: _Why, facts: Mapping[str, Any], delay: float, *, is_new: bool = False) -> None:
-        """Take back `node` and what is behind it, and send all of it under new keys."""
-        behind = self._behind(node)
-        everything = [node, *behind]
+    def _renew(
+        self, nodes: Sequence[Node], kind: _Why, facts: Mapping[str, Any], delay: float, *, is_new: bool = False
+    ) -> None:
+        """Take back `nodes` and what is behind them, and send all of it under new keys."""
+        everything = self._with_behind(nodes)
         for backend, group in by_backend(reversed(everything)).items():
             backend.cancel(group)
         self._flight.withdraw({each.key for each in everything})
@@ -160,11 +174,15 @@ class Again:
             each.is_ready, each.state = False, TaskState.PENDING
         if self._ledger.events.is_heard:
             self._tell_renewed(everything, old, kind, facts)
-        node.resolved.insert(0, lambda: self._follow(node, behind))
-        if delay:
-            node.loop.call_later(delay, partial(self.send, node, is_new=is_new))
-        else:
-            self.send(node, is_new=is_new)
+            for each in nodes:
+                each.begun, each.measure = 0.0, None
+        first = set(nodes)
+        for each in everything:  # what is behind others waits for them
+            send = partial(self.send, each, is_new=is_new and each in first)
+            if delay and each in first:
+                each.loop.call_later(delay, send)
+            else:
+                send()
 
     def _tell_renewed(self, nodes: list[Node], old: list[str], kind: _Why, facts: Mapping[str, Any]) -> None:
         first, events = nodes[0], self._ledger.events
@@ -177,24 +195,19 @@ class Again:
         events.tell(kind(**{**about(first), "id": old[0]}, again=first.key, **more))
         for node, key in zip(nodes[1:], old[1:], strict=True):
             events.tell(TaskResent(**{**about(node), "id": key}, again=node.key))
-        first.begun, first.measure = 0.0, None
 
     @staticmethod
-    def _behind(node: Node) -> list[Node]:
-        """Unfinished calls of the same backend that were sent with an edge to `node`, at any depth, in order."""
-        found: dict[int, Node] = {}
-        stack = [node]
+    def _with_behind(nodes: Iterable[Node]) -> list[Node]:
+        """`nodes` and unfinished calls that their backends were sent with an edge to them, at any depth, in order."""
+        found = {node.number: node for node in nodes}
+        stack = list(found.values())
         while stack:
-            for each in stack.pop().dependents:
+            node = stack.pop()
+            for each in node.dependents:
                 if each.is_ready and not each.is_final and each.backend is node.backend and each.number not in found:
                     found[each.number] = each
                     stack.append(each)
         return [found[number] for number in sorted(found)]
-
-    def _follow(self, node: Node, behind: list[Node]) -> None:
-        if not node.is_final:
-            for each in behind:
-                self.send(each, is_new=False)
 
 
 def may_ask_for_more(node: Node, error: BaseException) -> bool:
