@@ -323,6 +323,8 @@ async def test_a_call_that_ends_its_worker_costs_only_itself(tmp_path):
     """Of a bundle of 30 calls one ends its worker each time: it is begun as often as it may be, and the others end well."""
     notes = Notes(tmp_path / "notes")
     async with WorkflowEngine.create(PROGRAMS) as flow:
+        losses = []
+        flow.events.subscribe(lambda event: losses.append(event) if type(event).__name__ == "TaskLost" else None)
         task = flow.function_task(note_and_die)
         await known(task, call=lambda each: each(notes.path, -1))
         calls = [task(notes.path, number) for number in range(30)]
@@ -331,6 +333,7 @@ async def test_a_call_that_ends_its_worker_costs_only_itself(tmp_path):
     assert "was lost 4 times with its worker" in str(found[13])
     assert [each for each in found if not isinstance(each, WorkerLostError)] == [n for n in range(30) if n != 13]
     assert notes.lines.count("13") == 4
+    assert [loss.count for loss in losses] == [1, 2, 3, 4]
 
 
 # The same graph, bundled and not

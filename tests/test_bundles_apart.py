@@ -5,16 +5,20 @@ import os
 import signal
 import threading
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import pytest
+from distributed import secede
 
-from asyncflow import LostError, WorkflowEngine
+from asyncflow import EngineClosedError, LostError, WorkflowEngine
 from conftest import open_engine
 from gates import Gate, Notes, until
 from test_bundles import PROGRAMS, known
 
 pytestmark = pytest.mark.usefixtures("with_bundles")
+
+SEEN = ContextVar("seen", default=None)
 
 
 def slow_once(notes, number, *inputs):
@@ -138,3 +142,124 @@ async def test_calls_that_wait_for_the_first_of_their_task_can_be_cancelled(tmp_
         gate.open()
         assert await asyncio.gather(*calls[:20]) == list(range(20))
     assert len(notes.lines) == 20
+
+
+class Stubborn(Exception):
+    """Pickles, and does not open: its constructor wants two arguments."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} {two}")
+
+
+@pytest.mark.parametrize("is_awaited", [True, False])
+async def test_a_value_that_does_not_open_costs_only_its_own_call(is_awaited):
+    """One call of a bundle returns an exception that pickles and does not open: the values beside it are there."""
+    async with WorkflowEngine.create(PROGRAMS) as flow:
+
+        @flow.function_task
+        def make(number):
+            return Stubborn(1, 2) if number == 3 else [number]
+
+        @flow.function_task(bundle=False)
+        def total(*lists):
+            return sum(sum(each) for each in lists)
+
+        await known(make, call=lambda each: each(0))
+        calls = [make(number) for number in range(6)]
+        if not is_awaited:
+            await until(lambda: all(str(call.state) == "DONE" for call in calls))
+        rest = [call for call in calls if call is not calls[3]]
+        assert await asyncio.wait_for(asyncio.gather(*rest), 20) == [[0], [1], [2], [4], [5]]
+        assert await asyncio.wait_for(total(*rest), 20) == 12
+        with pytest.raises(LostError, match="could not be brought"):
+            await calls[3]
+
+
+def seen_before(number):
+    before = SEEN.get()
+    SEEN.set(number)
+    return before
+
+
+async def test_what_one_call_sets_in_its_context_is_not_there_for_the_next(dask_flow):
+    """Context variables are a call's own, as where each runs in a Dask task."""
+    look = dask_flow.function_task(seen_before)
+    await known(look, call=lambda each: each(-1))
+    assert await asyncio.gather(*[look(number) for number in range(20)]) == [None] * 20
+
+
+class Model:
+    """A callable with a hash, whose comparison has no truth."""
+
+    def __call__(self, number):
+        return number + 1
+
+    def __eq__(self, other):
+        raise ValueError("ambiguous")
+
+    def __hash__(self):
+        return 1
+
+
+async def test_nobody_asks_whether_two_functions_are_equal(dask_flow):
+    """A callable is known by what it is: its own ``==`` may raise."""
+    task = dask_flow.function_task(name="model")(Model())
+    for _ in range(3):
+        assert await asyncio.wait_for(asyncio.gather(*[task(number) for number in range(50)]), 10) == list(range(1, 51))
+
+
+async def test_a_body_may_leave_dasks_pool(dask_flow):
+    """``distributed.secede()`` in each call of a bundle: the thread comes back for the next."""
+
+    @dask_flow.function_task
+    def leave(number):
+        secede()
+        return number
+
+    await known(leave, call=lambda each: each(0))
+    assert await asyncio.wait_for(asyncio.gather(*[leave(number) for number in range(20)]), 20) == list(range(20))
+
+
+def endless(number):
+    return endless(number) if number == 1 else number
+
+
+@pytest.mark.parametrize("bundle", [True, False])
+async def test_an_endless_recursion_is_its_own_calls_failure(bundle):
+    """Its traceback is too long to be pickled whole, and nothing waits for it."""
+    async with WorkflowEngine.create(PROGRAMS) as flow:
+        task = flow.function_task(bundle=bundle)(endless)
+        if bundle:
+            await known(task, call=lambda each: each(0))
+        found = await asyncio.wait_for(asyncio.gather(*[task(n) for n in range(6)], return_exceptions=True), 20)
+    assert isinstance(found.pop(1), RecursionError)
+    assert found == [0, 2, 3, 4, 5]
+
+
+async def test_the_size_told_of_a_value_that_cannot_travel_is_its_size(dask_flow):
+    """Events tell what it takes in memory."""
+    told = []
+
+    @dask_flow.function_task
+    def make():
+        return threading.Lock()
+
+    dask_flow.events.subscribe(lambda event: told.append(event) if type(event).__name__ == "TaskCompleted" else None)
+    await known(make, call=_until_done)
+    calls = [make() for _ in range(10)]
+    await until(lambda: {call.id for call in calls} <= {event.id for event in told})
+    assert all(event.size < 1000 for event in told)
+
+
+async def _until_done(task):
+    call = task()
+    await until(lambda: str(call.state) == "DONE")
+
+
+async def test_a_value_left_on_a_cluster_that_is_closed_is_told(tmp_path):
+    """Whoever awaits it after the end of its engine learns where it was."""
+    async with open_engine("dask") as flow:
+        call = flow.function_task(max)(1, 2)
+        await until(lambda: str(call.state) == "DONE")
+    with pytest.raises(EngineClosedError, match="still on the cluster"):
+        await call

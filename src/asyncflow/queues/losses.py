@@ -153,7 +153,8 @@ class Losses(SchedulerPlugin):  # type: ignore[misc]
         for task in case.under(bodies):
             case.counts[task] = self._losses[task.key] = self._count(task) + 1
             if case.bodies:
-                self._scheduler.log_event(self.topic, {"key": task.key, "bodies": case.bodies})
+                blame = {"key": task.key, "worker": case.worker, "bodies": case.bodies}
+                self._scheduler.log_event(self.topic, blame)
         self._suspected -= Counter(task.key for task in case.tasks)
 
     def _may_exceed(self, task: "TaskState") -> bool:

@@ -17,6 +17,7 @@ from asyncflow.backends.dask.graph import Needs, Packed, Sent, needs_of
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.config import Settings, load_settings
 from asyncflow.endings import running_loop
+from asyncflow.errors import EngineClosedError
 from asyncflow.node import Node
 from asyncflow.options import TaskOptions
 from asyncflow.pickles import dump_arguments
@@ -165,9 +166,17 @@ class DaskExecutionBackend(ExecutionBackend):
             self._thread.call(self._connection.release, nodes)
 
     def fetch(self, nodes: Sequence[Node]) -> None:
-        """Gather the values in one go."""
-        assert self._thread is not None
-        assert self._connection is not None
+        """Gather the values in one go.
+
+        Raises
+        ------
+        EngineClosedError
+            Where they went with the cluster.
+        """
+        if self._thread is None or self._connection is None:
+            raise EngineClosedError(
+                "the value was still on the cluster, which went with its engine; await what you need before that"
+            )
         self._thread.call(self._connection.fetch, nodes)
 
     def handle(self, node: Node) -> Any:

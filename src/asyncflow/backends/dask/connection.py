@@ -19,6 +19,7 @@ from asyncflow.backends.dask.outcomes import Outcomes
 from asyncflow.backends.dask.remote import SitePlugin
 from asyncflow.backends.dask.scouting import Scouting
 from asyncflow.backends.dask.sending import Sender
+from asyncflow.backends.dask.stalls import Stalls
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.errors import StartError
 from asyncflow.logs import settings_of
@@ -100,7 +101,8 @@ class Connection:
         self._sender = sender = Sender(client, self._plugin, outcomes, self._experience, self._slots, self._thread.call)
         outcomes.resend, outcomes.handle, outcomes.gather = sender.resend, sender.handle, client.gather
         outcomes.ended = self._scouting.look
-        self._ear = Ear(self._thread, self._target, self._backend, client, self._plugin, sender)
+        stalls = Stalls(self._backend, sender, outcomes)
+        self._ear = Ear(self._thread, self._target, self._backend, client, self._plugin, sender, stalls)
 
     async def _open_herald(self) -> None:
         """Have the scheduler tell what workers say, without which there are no bundles."""

@@ -11,12 +11,13 @@ from asyncflow.backends.dask.observer import Observer
 from asyncflow.backends.dask.remote import Hearing
 from asyncflow.backends.dask.running import Word
 from asyncflow.backends.dask.sending import Sender
+from asyncflow.backends.dask.stalls import Stalls
 from asyncflow.backends.dask.thread import DaskThread
 from asyncflow.backends.dask.watch import BundleWatch
 from asyncflow.events import TaskLost
 from asyncflow.ledger import task_name
 from asyncflow.measure import Measure
-from asyncflow.node import Node, Outcome
+from asyncflow.node import Outcome
 from asyncflow.queues.bodies import stub
 from asyncflow.queues.losses import Losses
 from asyncflow.queues.target import Target
@@ -42,6 +43,8 @@ class Ear:
         On which the engine's plugins speak.
     sender : Sender
         Knows which calls are spoken of.
+    stalls : Stalls
+        Told of bundles of which a call takes long.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Ear:
         client: Any,
         topic: str,
         sender: Sender,
+        stalls: Stalls,
     ) -> None:
         self._thread = thread
         self._target = target
@@ -59,6 +63,7 @@ class Ear:
         self._client = client
         self._topic = topic
         self._sender = sender
+        self._stalls = stalls
         self._is_closing = False
         self._opening: asyncio.Task[None] | None = None
         client.subscribe_topic(topic, self._on_event)
@@ -112,7 +117,7 @@ class Ear:
             self._note_words(news["key"], [Word(*word) for word in news["words"]])
             return
         if "handed" in news:
-            self._backend.post(self._handed_back(news["of"], news["handed"]))
+            self._stalls.take(news)
             return
         for key, account in accounts(news):
             self._backend.account(key, account)
@@ -137,17 +142,6 @@ class Ear:
         if (watch := self._sender.watch_of(key)) is not None:
             watch.words = words
 
-    def _handed_back(self, key: str, calls: Sequence[str]) -> list[tuple[Node, Outcome]]:
-        """What a worker does not begin, as another call of the bundle takes too long; each is sent again by itself."""
-        bundle = self._sender.bundle(key)
-        if bundle is None:
-            return []
-        nodes = [(each, bundle.node(each)) for each in calls]
-        again = [(node, Outcome(TaskState.PENDING, about=each, again=0)) for each, node in nodes if node is not None]
-        # Now, or the end of the bundle would settle them; and on workers, where the bundle may be begun again.
-        self._sender.forget({key: [each for each in calls if bundle.drop(each)]})
-        return again
-
     def _calls(self, key: str) -> list[str]:
         """The calls of the Dask task with that key."""
         bundle = self._sender.bundle(key)
@@ -164,13 +158,16 @@ class Ear:
             self._tell_lost(key, facts)
             return
         for name in _named(watch, bodies):
-            self._tell_lost(name, {**facts, "count": watch.losses[name]})
+            self._tell_lost(name, {**facts, "count": watch.blamed[facts["worker"], name]})
 
     def _on_blame(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """The scheduler says under which bodies a worker was lost, before it can fail their task."""
-        watch = self._sender.watch_of(event[1]["key"])
+        blame = event[1]
+        watch = self._sender.watch_of(blame["key"])
         if isinstance(watch, BundleWatch):
-            watch.losses.update(_named(watch, event[1]["bodies"]))
+            for name in _named(watch, blame["bodies"]):
+                watch.losses[name] += 1
+                watch.blamed[blame["worker"], name] = watch.losses[name]
 
     def _tell_lost(self, key: str, facts: Mapping[str, Any]) -> None:
         """Whose call may have its value from another worker by now."""

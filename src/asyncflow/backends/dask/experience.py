@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 #: Calls that a task is judged by, the last ones.
 REMEMBERED = 8
@@ -28,9 +28,10 @@ class Call(NamedTuple):
 class _Record:
     """What is remembered of one function."""
 
-    __slots__ = ("calls", "expected", "has_begun", "is_given_up")
+    __slots__ = ("calls", "expected", "has_begun", "is_given_up", "of")
 
-    def __init__(self) -> None:
+    def __init__(self, of: ref[Callable[..., Any]]) -> None:
+        self.of = of  #: held, or nobody would be told that the function is gone
         self.calls: deque[Call] = deque(maxlen=REMEMBERED)
         self.expected: Call | None = None
         self.has_begun = False  #: a call has ended, the first
@@ -40,15 +41,16 @@ class _Record:
 class Experience:
     """Remembers what calls of each function took.
 
-    A task that has been short may be long the next time, so the longest of its last calls counts. Of a callable that
-    cannot be told from others, as it has no hash or no weak reference, nothing is ever known: its calls go alone.
+    A task that has been short may be long the next time, so the longest of its last calls counts. Functions are told
+    apart by what they are, not by ``==``, which is the user's where the function is an object. Of a callable that
+    allows no weak reference nothing is ever known: its calls go alone.
     """
 
     def __init__(self) -> None:
-        self._records: WeakKeyDictionary[Callable[..., Any], _Record] = WeakKeyDictionary()
+        self._records: dict[int, _Record] = {}
 
-    def note(self, function: Callable[..., Any], seconds: float, size: int) -> None:
-        """A call of `function` took `seconds`, and its value has `size` bytes."""
+    def note(self, function: Callable[..., Any], seconds: float, size: int, *, is_stuck: bool = False) -> None:
+        """A call of `function` took `seconds`; its value has `size` bytes, or is stuck where it was made."""
         record = self._record(function)
         if record is None:
             return
@@ -56,7 +58,7 @@ class Experience:
             record.has_begun = True
             return
         calls = record.calls
-        calls.append(Call(seconds, size))
+        calls.append(Call(seconds, size if not is_stuck else SMALL + 1))
         if len(calls) >= ENOUGH:
             record.expected = Call(max(call.seconds for call in calls), max(call.size for call in calls))
 
@@ -88,11 +90,13 @@ class Experience:
         return record.expected if record is not None else None
 
     def _record(self, function: Callable[..., Any]) -> _Record | None:
-        """What is remembered of `function`; None where it cannot be told from others."""
-        try:
-            found = self._records.get(function)
-            if found is None:
-                found = self._records[function] = _Record()
-        except TypeError:
-            return None
+        """What is remembered of `function`; None where nobody would say when it is gone."""
+        number = id(function)
+        found = self._records.get(number)
+        if found is None:
+            records = self._records
+            try:
+                found = records[number] = _Record(ref(function, lambda _: records.pop(number, None)))
+            except TypeError:
+                return None
         return found

@@ -9,7 +9,9 @@ from dask._expr import Expr, HLGExpr, LLGExpr
 from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from asyncflow.backends.dask.running import Input, Member, open_large, picked, run, run_bundle
+from asyncflow.backends.dask.parts import picked
+from asyncflow.backends.dask.rounds import Input, Member, run_bundle
+from asyncflow.backends.dask.running import open_large, run
 from asyncflow.carrier import Carrier, within
 from asyncflow.keep import Ticket
 from asyncflow.node import Node
@@ -28,6 +30,11 @@ class Needs(NamedTuple):
     resources: tuple[tuple[str, float], ...] = ()
     expected: float | None = None
     lost_before: int = 0
+
+    def shared(self) -> "Needs":
+        """What a bundle needs whose calls need this: lost it is begun again once, lost twice its calls go on alone."""
+        granted = GRANTED if self.lost_retries is None else self.lost_retries
+        return self._replace(lost_retries=min(1, granted - 1))
 
 
 class Packed(NamedTuple):
@@ -81,6 +88,12 @@ class Sent(NamedTuple):
             and not (options.retries and options.retry_delay)
             and self.node.kind is not Kind.PROMPT
         )
+
+    @property
+    def may_come_again(self) -> bool:
+        """Whether the driver may send it again though it has ended well for all that its bundle knows."""
+        ticket = self.packed.ticket
+        return self.node.options.retry_with is not None or (ticket is not None and ticket.only_read)
 
 
 class Spot(NamedTuple):
@@ -156,6 +169,11 @@ def bundle_task(key: str, calls: Sequence[Sent], plugin: str, spots: Mapping[str
     return Task(key, run_bundle, plugin, key, data, *map(TaskRef, inputs))
 
 
+def value_task(key: str, data: bytes) -> Task:
+    """The Dask task under `key` whose value is pickled in `data`."""
+    return Task(key, open_large, data)
+
+
 def pick_task(key: str, spot: Spot) -> Task:
     """The Dask task under `key` whose value is the one at `spot` of a bundle."""
     return Task(key, picked, TaskRef(spot.key), spot.part)
@@ -186,7 +204,7 @@ def build_graph(tasks: Sequence[tuple[Task, Needs]], pieces: Mapping[str, Piece]
 
     It is a plain one where no task asks for anything, else there is one layer for each distinct need.
     """
-    opened = [(Task(key, open_large, piece.data), Needs()) for key, piece in pieces.items()]
+    opened = [(value_task(key, piece.data), Needs()) for key, piece in pieces.items()]
     found = {task.key: task for task, _ in (*opened, *tasks)}
     is_flat = all(found.keys().isdisjoint(task.dependencies) for task in found.values())
     order = {key: place for place, key in enumerate(found)} if is_flat else None

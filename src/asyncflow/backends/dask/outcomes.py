@@ -12,7 +12,8 @@ from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.dask.bundle import Bundle, Share
 from asyncflow.backends.dask.experience import Experience
 from asyncflow.backends.dask.graph import Sent
-from asyncflow.backends.dask.running import Word, picked
+from asyncflow.backends.dask.parts import picked
+from asyncflow.backends.dask.running import Word
 from asyncflow.call import RemoteFailure
 from asyncflow.errors import LostError, SchedulerLostError, WorkerLostError, with_cause
 from asyncflow.node import Node, Outcome
@@ -96,7 +97,7 @@ class Outcomes:
                     await self._fetch([node])
             return
         self._backend.post(
-            (node, _value(key, values[future], part))
+            (node, self._value(node, key, values[future], part))
             for node, key, (future, part) in zip(nodes, keys, found, strict=True)
         )
 
@@ -105,6 +106,12 @@ class Outcomes:
         if not isinstance(hold, Share):
             return hold, None
         return (hold.bundle.future, hold.index) if hold.bundle.size <= _WHOLE else (self.handle(node), None)
+
+    def _value(self, node: Node, key: str, value: Any, part: int | None) -> Outcome:
+        try:
+            return Outcome(TaskState.DONE, picked(value, part), has_value=True, about=key)
+        except Exception as error:  # it was lost with its worker and failed when it was made again, or does not open
+            return Outcome(TaskState.FAILED, error=self._fetch_error(node, error), about=key)
 
     def _fetch_error(self, node: Node, error: Exception) -> BaseException:
         if self.lost is not None:
@@ -122,7 +129,7 @@ class Outcomes:
     def on_finished(self, node: Node, key: str, word: Word | None) -> None:
         """Fetch what somebody waits for and did not come along; of the rest say that it is there."""
         if word is not None:
-            self._experience.note(node.recipe.function, word.seconds, word.size)
+            self._experience.note(node.recipe.function, word.seconds, word.size, is_stuck=word.is_stuck)
         if word is not None and word.value is not None:
             try:
                 value = pickle.loads(word.value)
@@ -190,12 +197,16 @@ class Outcomes:
             node = nodes.pop(word.key, None)
             if node is None:  # it was cancelled
                 continue
-            if word.failure is not None:
-                self._fail(node, word.key, pickle.loads(word.failure))
-            else:
-                self.on_finished(node, word.key, word)
+            self.on_word(node, word)
         for key, node in nodes.items():  # the worker did not say: its values do
             self.on_finished(node, key, None)
+
+    def on_word(self, node: Node, word: Word) -> None:
+        """Say of a call of a bundle what the worker said."""
+        if word.failure is not None:
+            self._fail(node, word.key, pickle.loads(word.failure))
+        else:
+            self.on_finished(node, word.key, word)
 
     def on_bundle_broken(self, bundle: Bundle, reason: str, losses: Mapping[str, int]) -> None:
         """Send each of its calls again by itself, and count for each the workers that were lost under it.
@@ -230,13 +241,6 @@ class Outcomes:
                 self._address,
             )
         return self.lost
-
-
-def _value(key: str, value: Any, part: int | None) -> Outcome:
-    try:
-        return Outcome(TaskState.DONE, picked(value, part), has_value=True, about=key)
-    except RemoteFailure as error:  # it was lost with its worker, and failed when it was made again
-        return Outcome(TaskState.FAILED, error=error, about=key)
 
 
 def _lost_error(node: Node, error: KilledWorker) -> WorkerLostError:

@@ -11,7 +11,8 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, rejoin, secede
 from distributed.comm import CommClosedError
 
-from asyncflow.backends.dask.running import Round, Word
+from asyncflow.backends.dask.rounds import Round
+from asyncflow.backends.dask.running import Word
 from asyncflow.call import RetryLater
 from asyncflow.logs import configure_worker
 from asyncflow.measure import Measure, Meter
@@ -88,13 +89,17 @@ class WorkerSite(Site):
         self._whole.add(key)
 
     def hand_back_later(self, key: str, current: Round) -> None:
-        """If the bundle `key` still runs after a while, hand back what of it has not begun: it was thought short."""
+        """If the bundle `key` still runs after a while, which was thought short, let all but the call that runs go.
+
+        What has not begun of it is handed back, and what has ended is told.
+        """
 
         def hand_back() -> None:
             if key in self._whole:
                 return
-            if keys := current.hand_back():
-                self._worker.log_event(self._topic, {"handed": keys, "of": key})
+            handed, ended = current.hand_back(), current.ended()
+            if handed or ended:
+                self._worker.log_event(self._topic, {"of": key, "handed": handed, "ended": ended})
 
         self._worker.loop.add_callback(self._worker.loop.call_later, HAND_BACK, hand_back)
 

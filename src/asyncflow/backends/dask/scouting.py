@@ -39,7 +39,7 @@ class Scouting:
         self._experience = experience
         self._slots = slots
         self._waiting: list[Sent] = []
-        self._unknown: set[Any] = set()  # functions whose first calls are under way
+        self._unknown: list[Any] = []  # functions whose first calls are under way
         self._timer: asyncio.TimerHandle | None = None
 
     def send(self, calls: Sequence[Sent]) -> None:
@@ -65,7 +65,7 @@ class Scouting:
             self._waiting = [sent for sent in self._waiting if sent.node not in dropped]
             if not self._waiting:
                 self._stop()
-                self._unknown = set()
+                self._unknown = []
 
     def close(self) -> None:
         """Send nothing more."""
@@ -86,14 +86,14 @@ class Scouting:
                 counts[name] += 1
                 if counts[name] > enough:
                     ahead = {id(each.node.recipe.function) for each in calls[:place]}
-                    self._unknown = {each for name, each in unknown.items() if name in ahead}
+                    self._unknown = [each for name, each in unknown.items() if name in ahead]
                     return place
         return len(calls)
 
     def _go(self) -> None:
         self._stop()
         calls, self._waiting = self._waiting, []
-        unknown, self._unknown = self._unknown, set()
+        unknown, self._unknown = self._unknown, []
         self._experience.give_up(unknown)
         self._send(calls)
 

@@ -13,11 +13,20 @@ from distributed.spans import SpanMetadata
 from asyncflow.backends.dask.bundle import Bundle, Share
 from asyncflow.backends.dask.bundling import OVERHEAD, Candidate, bundles
 from asyncflow.backends.dask.experience import Experience
-from asyncflow.backends.dask.graph import Graph, Needs, Sent, Spot, build_graph, bundle_task, call_task, pick_task
+from asyncflow.backends.dask.graph import (
+    Graph,
+    Needs,
+    Sent,
+    Spot,
+    build_graph,
+    bundle_task,
+    call_task,
+    pick_task,
+    value_task,
+)
 from asyncflow.backends.dask.remote import BUNDLES_OP
 from asyncflow.backends.dask.watch import BundleWatch, Listener, Watch
 from asyncflow.node import Node
-from asyncflow.queues.losses import GRANTED
 
 _LARGE = 5_000_000  # bytes; half of what Dask warns of
 _LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
@@ -140,9 +149,9 @@ class Sender:
     def _bundle_tasks(self, bundle: Bundle, group: list[Sent], spots: Mapping[str, Spot]) -> list[tuple[Any, Needs]]:
         needs = group[0].packed.needs
         inside = {sent.key for sent in group}
-        is_fickle = any(_may_ask_again(sent) for sent in group)
+        is_fickle = any(sent.may_come_again for sent in group)
         kept = [is_fickle or _is_observable(sent.node, inside) for sent in group]
-        tasks = [(bundle_task(bundle.key, group, self._plugin, spots, kept), _shared(needs))]
+        tasks = [(bundle_task(bundle.key, group, self._plugin, spots, kept), needs.shared())]
         shares = (self._shares.get(sent.key) for sent in group)
         tasks += [
             (pick_task(each.key, each.spot), needs) for each in shares if each is not None and each.picked is not None
@@ -209,6 +218,35 @@ class Sender:
     def _pick(self, share: Share) -> None:
         self._send(build_graph([(pick_task(share.key, share.spot), Needs())], {}))
 
+    def set_apart(self, values: Mapping[str, bytes]) -> set[str]:
+        """Make values of calls whose bundle still runs those of Dask tasks of their own.
+
+        Parameters
+        ----------
+        values : mapping of str to bytes
+            Pickled, by the keys of their calls.
+
+        Returns
+        -------
+        set of str
+            Those of which that cannot be: somebody asked for their Dask futures, and so for the end of the bundle.
+        """
+        stuck, tasks = set(), []
+        for key, data in values.items():
+            share = self._shares.get(key)
+            if share is None or (node := share.node) is None:
+                continue
+            with self._client._refcount_lock:  # noqa: SLF001 - as in `_begin`
+                if share.picked is not None:
+                    stuck.add(key)
+                elif _is_observable(node, ()):
+                    share.picked = node.remote = Future(key, self._client)
+                    del self._shares[key]
+                    tasks.append((value_task(key, data), Needs()))
+        if tasks:
+            self._send(build_graph(tasks, {}))
+        return stuck
+
     def watch(self, node: Node, key: str) -> Watch | None:
         """The client's record of `node` under `key`, made with its future where there is none yet."""
         client = self._client
@@ -253,15 +291,3 @@ class Sender:
 def _is_observable(node: Node, inside: Container[str]) -> bool:
     """Whether anything but the calls `inside` its bundle can ask for the value of `node`."""
     return node.future() is not None or any(each.key not in inside for each in list(node.dependents))
-
-
-def _may_ask_again(sent: Sent) -> bool:
-    """Whether the driver may send a call again that has ended well for all that its bundle knows."""
-    ticket = sent.packed.ticket
-    return sent.node.options.retry_with is not None or (ticket is not None and ticket.only_read)
-
-
-def _shared(needs: Needs) -> Needs:
-    """What a bundle needs whose calls need that: lost once it is begun again, lost twice its calls go on alone."""
-    granted = GRANTED if needs.lost_retries is None else needs.lost_retries
-    return needs._replace(lost_retries=min(1, granted - 1))

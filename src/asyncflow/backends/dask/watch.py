@@ -1,7 +1,7 @@
 """Completions as the Dask client hears of them, without a coroutine or a thread for each."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from distributed.client import FutureState
@@ -66,7 +66,7 @@ class Watch(FutureState):  # type: ignore[misc]
 
     def set_error(self, exception: Any, traceback: Any) -> None:
         """The key erred."""
-        super().set_error(exception, traceback)
+        _set_error(super().set_error, exception, traceback)
         if (node := self._let_go()) is not None:
             self._listener.on_erred(node, self.key, self.exception)
 
@@ -100,9 +100,11 @@ class BundleWatch(FutureState):  # type: ignore[misc]
         The keys of its calls.
     losses : Counter of str
         How many workers were lost under each of them.
+    blamed : dict
+        The same as it was when the worker was lost, by worker and call: it is told later, with the cause.
     """
 
-    __slots__ = ("_listener", "bundle", "losses", "names", "words")
+    __slots__ = ("_listener", "blamed", "bundle", "losses", "names", "words")
 
     def __init__(self, key: str, listener: Listener, names: Iterable[str]) -> None:
         super().__init__(key)
@@ -110,6 +112,7 @@ class BundleWatch(FutureState):  # type: ignore[misc]
         self.bundle: Bundle | None = None
         self.names = frozenset(names)
         self.losses: Counter[str] = Counter()
+        self.blamed: dict[tuple[str, str], int] = {}
         self.words: Sequence[Word] = ()
 
     def finish(self, type: Any = None) -> None:  # noqa: A002 - the name is distributed's
@@ -121,7 +124,7 @@ class BundleWatch(FutureState):  # type: ignore[misc]
 
     def set_error(self, exception: Any, traceback: Any) -> None:
         """The key erred."""
-        super().set_error(exception, traceback)
+        _set_error(super().set_error, exception, traceback)
         if (bundle := self._let_go()) is not None:
             self._listener.on_bundle_broken(bundle, "", self.losses)
 
@@ -134,3 +137,10 @@ class BundleWatch(FutureState):  # type: ignore[misc]
     def _let_go(self) -> Bundle | None:
         bundle, self.bundle = self.bundle, None
         return bundle
+
+
+def _set_error(set_error: Callable[[Any, Any], None], exception: Any, traceback: Any) -> None:
+    try:
+        set_error(exception, traceback)
+    except Exception:  # Dask sends a traceback that cannot be pickled as text, and does not expect it here
+        set_error(exception, None)
