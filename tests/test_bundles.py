@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncflow import TaskState, WorkerLostError, WorkflowEngine
+from asyncflow.events import TaskLost
 from conftest import IN_PROCESS, open_engine
 from gates import Gate, Notes, until
 
@@ -37,7 +38,7 @@ async def known(*tasks, call=lambda task: task()):
 
 async def travelled(task, call=lambda task: task()):
     """Wait until calls of a task that says where it runs have shared Dask tasks: a busy machine delays that."""
-    while len(set(await asyncio.gather(*[call(task) for _ in range(100)]))) > 50:
+    while len(set(await asyncio.gather(*[call(task) for _ in range(100)]))) >= 25:
         pass
 
 
@@ -324,7 +325,7 @@ async def test_a_call_that_ends_its_worker_costs_only_itself(tmp_path):
     notes = Notes(tmp_path / "notes")
     async with WorkflowEngine.create(PROGRAMS) as flow:
         losses = []
-        flow.events.subscribe(lambda event: losses.append(event) if type(event).__name__ == "TaskLost" else None)
+        flow.events.subscribe(losses.append, kinds=TaskLost)
         task = flow.function_task(note_and_die)
         await known(task, call=lambda each: each(notes.path, -1))
         calls = [task(notes.path, number) for number in range(30)]

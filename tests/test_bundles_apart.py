@@ -12,6 +12,7 @@ import pytest
 from distributed import secede
 
 from asyncflow import EngineClosedError, LostError, WorkflowEngine
+from asyncflow.events import TaskCompleted
 from conftest import open_engine
 from gates import Gate, Notes, until
 from test_bundles import PROGRAMS, known
@@ -244,7 +245,7 @@ async def test_the_size_told_of_a_value_that_cannot_travel_is_its_size(dask_flow
     def make():
         return threading.Lock()
 
-    dask_flow.events.subscribe(lambda event: told.append(event) if type(event).__name__ == "TaskCompleted" else None)
+    dask_flow.events.subscribe(told.append, kinds=TaskCompleted)
     await known(make, call=_until_done)
     calls = [make() for _ in range(10)]
     await until(lambda: {call.id for call in calls} <= {event.id for event in told})

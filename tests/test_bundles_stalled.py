@@ -1,11 +1,13 @@
 """Bundles of which one call takes long after all: the other calls are not held up by it."""
 
 import asyncio
+import os
 import time
 
 import pytest
 
 from asyncflow import TaskState, WorkflowEngine
+from asyncflow.events import TaskResent
 from conftest import open_engine
 from gates import Gate, until
 from test_bundles import PROGRAMS, known
@@ -103,7 +105,7 @@ async def test_many_stalled_bundles_are_renewed_together(dask_flow):
     task, total = dask_flow.function_task(nap), dask_flow.function_task(lambda *values: len(values))
     await known(task, call=lambda each: each(0))
     resent = []
-    dask_flow.events.subscribe(lambda event: resent.append(event.id) if type(event).__name__ == "TaskResent" else None)
+    dask_flow.events.subscribe(resent.append, kinds=TaskResent)
     calls = [task(-1 if number % 60 == 0 else number) for number in range(300)]
     last = total(*calls)
     behind = [task(number, last) for number in range(100)]
@@ -130,7 +132,5 @@ def die_once(number, begun, gate, *inputs):
     if gate is not None and not begun.is_open:
         gate.wait()
         begun.open()
-        import os
-
         os._exit(3)
     return number + sum(inputs)

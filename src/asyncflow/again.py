@@ -112,8 +112,10 @@ class Again:
         Those of one turn are renewed together, as the same calls may be behind many of them.
         """
         node.lost_before += losses
+        if node.loop.is_closed():  # nobody can await it
+            return
         lost = self._lost.setdefault(node.loop, {})
-        if not lost and not node.loop.is_closed():
+        if not lost:
             node.loop.call_soon(self._renew_lost, node.loop)
         lost[node] = node.key
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncflow.backends.base import ExecutionBackend
-from asyncflow.backends.dask.news import accounts, events, waits
+from asyncflow.backends.dask.news import accounts, events, measured, waits
 from asyncflow.backends.dask.observer import Observer
 from asyncflow.backends.dask.remote import Hearing
 from asyncflow.backends.dask.running import Word
@@ -127,8 +127,7 @@ class Ear:
             (call, Outcome(TaskState.PENDING, how, about=call)) for key, how in waits(news) for call in self._calls(key)
         ]
         for key, facts, took in news.get("retried", ()):
-            measure = Measure(*took) if took is not None else None
-            told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measure)))
+            told.append((key, Outcome(TaskState.PENDING, facts, about=key, measure=measured(took))))
         worker = str(news.get("worker", ""))
         for key, began in dict(news.get("begun", ())).items():  # of one that was retried, its next attempt
             begun = Measure(began, began, worker=worker)

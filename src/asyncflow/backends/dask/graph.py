@@ -205,10 +205,11 @@ def build_graph(tasks: Sequence[tuple[Task, Needs]], pieces: Mapping[str, Piece]
     It is a plain one where no task asks for anything, else there is one layer for each distinct need.
     """
     opened = [(value_task(key, piece.data), Needs()) for key, piece in pieces.items()]
-    found = {task.key: task for task, _ in (*opened, *tasks)}
+    everything = [*opened, *tasks]
+    found = {task.key: task for task, _ in everything}
     is_flat = all(found.keys().isdisjoint(task.dependencies) for task in found.values())
     order = {key: place for place, key in enumerate(found)} if is_flat else None
-    return Graph(list(found), _expression([*opened, *tasks]), order)
+    return Graph(list(found), _expression(everything), order)
 
 
 def _expression(tasks: Iterable[tuple[Task, Needs]]) -> Expr:

@@ -1,6 +1,6 @@
 """What a scheduler's `Observer` says, as events and accounts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from asyncflow.accounts import Account, Queued
@@ -8,11 +8,16 @@ from asyncflow.events import Event, ResourceUpdate, WorkerJoined, WorkerLeft
 from asyncflow.measure import Measure
 
 
+def measured(row: Sequence[Any] | None) -> Measure | None:
+    """What a body took, of the row that travelled; None where nobody measured."""
+    return Measure(*row) if row is not None else None
+
+
 def accounts(news: Mapping[str, Any]) -> Iterator[tuple[str, Account]]:
     """What tasks took that have ended well, by key."""
     for key, measure, size, waited in news.get("done", ()):
         queued = Queued(*waited[1:]) if waited is not None else None
-        yield key, Account(Measure(*measure) if measure is not None else None, size, queued)
+        yield key, Account(measured(measure), size, queued)
 
 
 def waits(news: Mapping[str, Any]) -> Iterator[tuple[str, Queued]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distributed import get_worker, rejoin
 from distributed.threadpoolexecutor import thread_state
 
+from asyncflow.backends.dask.experience import SMALL
 from asyncflow.backends.dask.parts import Carried, carried, picked
 from asyncflow.backends.dask.running import Word, run_call
 from asyncflow.call import RemoteFailure, failure_of
@@ -50,10 +51,6 @@ class Member(NamedTuple):
     is_kept: bool  #: whether anybody outside the bundle can ask for its value
     ticket: Ticket | None = None
     carrier: Carrier | None = None
-
-
-#: Bytes of a value that leaves its bundle ahead of the others; a larger one stays.
-LIGHT = 64_000
 
 
 class Round:
@@ -103,13 +100,13 @@ class Round:
 
 
 def _light(word: Word, result: Any) -> bytes | None:
-    """The value of a call pickled, if that is not much."""
-    if word.failure is not None or word.size > LIGHT:
+    """The value of a call pickled, where it is as small as those in bundles are thought to be."""
+    if word.failure is not None or word.size > SMALL:
         return None
     if word.value is not None:
         return word.value
     data = result.data if isinstance(result, Carried) else pickle.dumps(result, protocol=5)
-    return data if isinstance(data, bytes) and len(data) <= LIGHT else None
+    return data if isinstance(data, bytes) and len(data) <= SMALL else None
 
 
 def run_bundle(plugin: str, key: str, data: bytes, *values: Any) -> tuple[Any, ...]:

@@ -6,10 +6,10 @@ from typing import Any
 from asyncflow.accounts import Account
 from asyncflow.backends.base import ExecutionBackend
 from asyncflow.backends.dask.bundle import Bundle
+from asyncflow.backends.dask.news import measured
 from asyncflow.backends.dask.outcomes import Outcomes
 from asyncflow.backends.dask.running import Word
 from asyncflow.backends.dask.sending import Sender
-from asyncflow.measure import Measure
 from asyncflow.node import Node, Outcome
 from asyncflow.states import TaskState
 
@@ -56,8 +56,7 @@ class Stalls:
             return {}
         bundle.drop(word.key)
         if word.failure is None and self._backend.accounts_later:
-            measure = Measure(*word.measure) if word.measure is not None else None
-            self._backend.account(word.key, Account(measure, word.size))
+            self._backend.account(word.key, Account(measured(word.measure), word.size))
         self._outcomes.on_word(node, word._replace(value=data) if node.awaited else word)
         behind = {each.key: each for each in list(node.dependents) if bundle.node(each.key) is None}
         return {key: each for key, each in behind.items() if self._sender.node(key) is each}
@@ -66,7 +65,7 @@ class Stalls:
         """Take out of the bundle what is not begun."""
         found = {key: node for key in keys if (node := bundle.node(key)) is not None}
         # Now, or the end of the bundle would settle them; and on workers, where the bundle may be begun again.
-        self._sender.forget({bundle.key: [key for key in keys if bundle.drop(key)]})
+        self._sender.forget({bundle.key: [key for key in found if bundle.drop(key)]})
         return found
 
 
