@@ -211,5 +211,6 @@ async def test_a_browser_sees_our_names_on_dasks_dashboard_while_tasks_run(tmp_p
                 await opened.page.wait_for_function(_KNOWS, arg=name, timeout=20_000)
             await opened.screenshot(tmp_path / "dashboard.png")
         finally:
+            await opened.page.close()  # bokeh leaves what it was about to send to a page that is open when it closes
             gate.open()
         await asyncio.gather(*running)
