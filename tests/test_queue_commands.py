@@ -3,11 +3,12 @@
 import asyncio
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from asyncflow.errors import SubmitError
-from asyncflow.queues import commands
+from asyncflow.queues import commands, scaler
 from asyncflow.queues.commands import run, submit
 from gates import Notes, is_alive, until
 
@@ -60,6 +61,60 @@ async def test_a_command_ends_with_whoever_waits_for_it(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert not is_alive(int(notes.lines[0]))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_is_cancelled_as_a_command_ends_ends(monkeypatch, turns):
+    """However many turns of the loop lie between: a look at the jobs that went on would keep the engine from closing."""
+    said = asyncio.get_running_loop().create_future()
+    program = SimpleNamespace(communicate=lambda _: said, returncode=0)
+
+    async def start(*_, **__):
+        return program
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+
+    async def look():
+        while True:
+            await run(["bjobs"])
+            await asyncio.sleep(0.01)
+
+    looking = asyncio.ensure_future(look())
+    await asyncio.sleep(0)
+    said.set_result((b"", b""))
+    await _cancelled_after(turns, looking)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_the_loop_over_jobs_ends_when_it_is_cancelled(monkeypatch, turns):
+    """Also where something has just woken it, as the last tasks do that are cancelled with their engine."""
+    monkeypatch.setattr(scaler, "STEP", 0.0)
+    loop = Idle()
+    looking = asyncio.ensure_future(loop._run_for_ever())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    loop._wake.set()
+    await _cancelled_after(turns, looking)
+
+
+class Idle(scaler.Scaler):
+    """Its loop, which has no jobs to look at."""
+
+    def __init__(self):
+        self._wake = asyncio.Event()
+        self._demand_took = 0.0
+
+    async def _step(self, now):
+        pass
+
+
+async def _cancelled_after(turns, task):
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5)
+    task.cancel()
+    assert done == {task}
 
 
 async def test_a_command_is_out_of_reach_of_the_terminal():

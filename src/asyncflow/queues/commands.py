@@ -56,7 +56,8 @@ async def run(
         what = "no such command on PATH" if is_missing else str(error)
         return Ran(argv, None, "", what)
     try:
-        out, err = await asyncio.wait_for(program.communicate(stdin), PATIENCE)
+        async with asyncio.timeout(PATIENCE):  # `wait_for` forgets, before Python 3.12, that it was cancelled just then
+            out, err = await program.communicate(stdin)
     except TimeoutError:
         return Ran(argv, None, "", f"timed out: no answer within {PATIENCE:g} s")
     finally:

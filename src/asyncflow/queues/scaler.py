@@ -184,7 +184,8 @@ class Scaler(SchedulerPlugin):  # type: ignore[misc]
                 logger.exception("a look at the jobs failed; the next follows")
             await asyncio.sleep(max(STEP, 10 * self._demand_took))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), REST)
+                async with asyncio.timeout(REST):  # not `wait_for`, see `commands.run`
+                    await self._wake.wait()
             self._wake.clear()
 
     async def _step(self, now: float) -> None:
