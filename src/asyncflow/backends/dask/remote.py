@@ -126,9 +126,10 @@ class WorkerSite(Site):
         """Wait for the next attempt without holding thread or resources; the key stays, and so do its dependents."""
         self._worker.loop.add_callback(self._lend, key)  # before the secession, which makes Dask look for other work
         secede()
-        stop.wait(delay)
+        is_stopped = stop.wait(delay)
         self._worker.loop.add_callback(self._take_back, key)
-        rejoin()
+        if not is_stopped:  # nothing more is to run in this thread, and a pool that closes lets nobody in
+            rejoin()
 
     def _lend(self, key: str) -> None:
         # Dask lets go of the thread of a long-running task and keeps its resources.
