@@ -334,7 +334,7 @@ async def test_a_call_that_ends_its_worker_costs_only_itself(tmp_path):
     assert "was lost 4 times with its worker" in str(found[13])
     assert [each for each in found if not isinstance(each, WorkerLostError)] == [n for n in range(30) if n != 13]
     assert notes.lines.count("13") == 4
-    assert [loss.count for loss in losses] == [1, 2, 3, 4]
+    assert sorted(loss.count for loss in losses) == [1, 2, 3, 4]  # each is told when its cause is known
 
 
 # The same graph, bundled and not
